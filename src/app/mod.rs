@@ -87,7 +87,7 @@ impl App {
         // Metrics stay up until the drain is over, so that it can be observed; so do the connections of requests under way.
         let drained = CancellationToken::new();
         let (listener, limits) = (http::Listener::new(listener, self.tls.clone()), http::TimeLimits::draining(self.drain));
-        let request_metrics = self.site.request_metrics();
+        let (request_metrics, state) = (self.site.request_metrics(), self.site.state());
         let Parts { router, tasks, closers } = self.parts(&drained);
         let background = Lifecycle::within(&stop);
         let mut outcome = http::ServeOutcome::Completed;
@@ -96,7 +96,7 @@ impl App {
             drained.cancel();
         };
         background.drive(tasks, closers, serving).await;
-        outcome
+        if state.streams().were_cut() { http::ServeOutcome::Cut } else { outcome }
     }
 
     fn parts(self, drained: &CancellationToken) -> Parts {

@@ -26,7 +26,7 @@ use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
 use crate::rest;
 use crate::scheduler::PushListener;
-use crate::service::{Gate, streaming};
+use crate::service::{Gate, State, streaming};
 use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
@@ -165,6 +165,11 @@ impl Site {
     /// Lets the lanes that it shares with the site before use its credentials.
     pub(super) fn take_over(&self) {
         self.credentials.replace(Arc::clone(&self.provider));
+    }
+
+    /// The state that outlives requests and configurations.
+    pub(super) fn state(&self) -> State {
+        self.state.gate.state()
     }
 
     /// The counters of requests.
@@ -327,7 +332,8 @@ impl RunningSite {
             let (state, sites) = (self.site.state.gate.state(), self.sites.clone());
             let gate = move || sites.borrow().state.gate.clone();
             let name = format!("streamer on {} {:?}", endpoint.host, endpoint.ports);
-            let guard = background.spawn_guarded(name, |stop| streams::listen(endpoint.clone(), state, gate, stop));
+            let ending = background.token();
+            let guard = background.spawn_guarded(name, |stop| streams::listen(endpoint.clone(), state, gate, stop, ending));
             self.streams.push((endpoint, guard));
         }
     }

@@ -123,6 +123,8 @@ pub struct Streams {
     pub(super) places: Arc<Semaphore>,
     /// Work that ends in order: clients that are connected, and the reports to the jobs.
     pub(super) endings: TaskTracker,
+    /// Whether the end of the process has cut clients.
+    are_cut: AtomicBool,
 }
 
 impl Default for Streams {
@@ -134,11 +136,22 @@ impl Default for Streams {
             connected: UserLimit::new(MAX_CONNECTED_PER_USER, MAX_CONNECTED),
             places: Arc::new(Semaphore::new(MAX_AT_WORK)),
             endings: TaskTracker::new(),
+            are_cut: AtomicBool::new(false),
         }
     }
 }
 
 impl Streams {
+    /// Records that the end of the process has cut clients.
+    pub fn cut(&self) {
+        self.are_cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end of the process has cut clients.
+    pub fn were_cut(&self) -> bool {
+        self.are_cut.load(Ordering::Relaxed)
+    }
+
     /// Records the port of the listener of an endpoint; none if it does not listen.
     pub fn listening(&self, endpoint: &Endpoint, port: Option<u16>) {
         let mut ports = self.ports.lock();

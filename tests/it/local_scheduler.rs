@@ -249,7 +249,7 @@ async fn the_time_limit_ends_a_job() {
         assert_eq!(running.times.expected_end, running.times.start.map(|start| start + 2));
         let job = host.wait_for_state(&id, "TIMEOUT").await;
         assert_eq!(job.status.reason.as_deref(), Some("TimeLimit"));
-        assert!((2..10).contains(&job.times.elapsed.unwrap()), "{:?}", job.times);
+        assert!((2..60).contains(&job.times.elapsed.unwrap()), "{:?}", job.times);
         host.nothing_is_left().await;
     }
 }

@@ -19,9 +19,28 @@ use crate::support::{PATIENCE, wait_for};
 on_each_site!(
     an_archive_of_a_link_does_not_take_the_place_of_what_it_leads_to,
     an_archive_does_not_lie_in_what_it_is_to_hold_by_whatever_path,
+    a_link_does_not_take_the_place_of_a_link_that_it_leads_to,
     an_archive_of_nothing_is_refused_and_the_old_one_stays,
     what_is_to_be_new_is_not_written_through_a_link_wherever_it_leads,
 );
+
+async fn a_link_does_not_take_the_place_of_a_link_that_it_leads_to(site: Site) {
+    site.write("f", "content");
+    for (name, end) in [("l", "f"), ("l2", "l"), ("l3", "./l2")] {
+        symlink(end, site.local(name)).unwrap();
+    }
+    let as_link = CopyOptions { overwrite: true, dereference: false };
+    for source in ["l2", "l3"] {
+        let (from, to) = (site.path(source), site.path("l"));
+        let moved = site.files.rename(&site.user, &from, &to, true).await.unwrap_err();
+        let copied = site.files.copy(&site.user, &from, &to, as_link).await.unwrap_err();
+        assert_eq!((moved.kind(), copied.kind()), (Kind::Invalid, Kind::Invalid), "{source}: {moved:?}, {copied:?}");
+        assert_eq!(fs::read_link(site.local("l")).unwrap().to_str(), Some("f"), "{source}");
+    }
+    // The other way round nothing is lost.
+    site.files.rename(&site.user, &site.path("l"), &site.path("l2"), true).await.unwrap();
+    assert_eq!(fs::read_link(site.local("l2")).unwrap().to_str(), Some("f"));
+}
 
 fn options(dereference: bool, pattern: Option<&str>) -> CompressOptions {
     CompressOptions { dereference, match_pattern: pattern.map(str::to_owned), ..CompressOptions::default() }
