@@ -23,7 +23,6 @@ mod limits;
 pub mod logs;
 pub mod many;
 pub mod object_transfer;
-mod parts;
 mod paths;
 mod ready;
 pub mod schedules;
@@ -38,6 +37,7 @@ pub mod templates;
 mod text;
 pub mod transfers;
 mod updates;
+mod upload_files;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;
@@ -54,11 +54,11 @@ use crate::filesystem::{Expected, FilesystemError};
 use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
 use crate::ssh::TransportError;
-use crate::transfer::s3::StoreError;
+use crate::transfer::s3::ObjectStoreError;
 
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
-pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
+pub use counts::{ChangeCount, Decisions, SystemCounts, TokenCounts};
 pub use idempotency::IdempotencyKey;
 pub use limits::UserBounds;
 pub use ready::{Ready, ReadyPermit};
@@ -88,13 +88,13 @@ pub enum ServiceError {
     TooLarge(u64, Alternative),
     /// The object store did not do it.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    ObjectStore(#[from] ObjectStoreError),
     /// The webhook was not registered, or cannot be read.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
     /// The store cannot be read or written.
     #[error(transparent)]
-    StateStore(#[from] crate::store::StoreError),
+    Store(#[from] crate::store::StoreError),
     /// The caller has reached a limit of concurrent work.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
@@ -165,9 +165,9 @@ impl Classify for ServiceError {
             Self::Gate(source) => source.kind(),
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
             Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => source.kind(),
-            Self::Store(source) => source.kind(),
+            Self::ObjectStore(source) => source.kind(),
             Self::Webhook(source) => source.kind(),
-            Self::StateStore(source) => source.kind(),
+            Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
@@ -184,11 +184,11 @@ impl Classify for ServiceError {
             Self::Gate(source) => Some(source),
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
             Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Some(source),
-            Self::Store(source) => Some(source),
+            Self::ObjectStore(source) => Some(source),
             Self::Shared(source) => Some(&**source),
             Self::Transport(source) => Some(source),
             Self::Webhook(source) => Some(source),
-            Self::StateStore(source) => Some(source),
+            Self::Store(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)

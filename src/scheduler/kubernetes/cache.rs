@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Connection, Failure, Selection};
+use super::connection::{ApiFailure, Connection, Selection};
 use super::names::{OURS, POD_JOB, USER};
 use super::state::{Known, annotation};
 use crate::domain::Username;
@@ -230,7 +230,7 @@ impl<T: Cached> Kept<T> {
         connection: &Connection,
         selection: Selection<'_>,
         notify: &(dyn Fn(&str) + Sync),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ApiFailure> {
         let (list, mut version) = connection.list_all::<T>(selection).await?;
         let mut events = connection.watch::<T>(selection, &version).await?;
         self.replace(list, &version).iter().for_each(|namespace| notify(namespace));

@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Actor, Failure, Output};
+use super::connection::{Actor, ApiFailure, Output};
 use super::jobs::{Jobs, rejected};
 use super::names::JobRef;
 use super::state::Progress;
@@ -36,9 +36,9 @@ impl JobOutputs for Outputs {
         let (namespace, progress) = progress(&self.0, user, id).await?;
         let Some(pod) = progress.pod else { return Ok(stream::empty().boxed()) };
         match self.0.connection.output(Actor::User(user), &namespace, &pod, false).await {
-            Ok(output) => Ok(output.map(|piece| piece.map(OutputPart::Data).map_err(Failure::of_read)).boxed()),
+            Ok(output) => Ok(output.map(|piece| piece.map(OutputPart::Data).map_err(ApiFailure::of_read)).boxed()),
             // The container has not begun, or its pod was removed a moment ago.
-            Err(Failure::Refused { code: 400 | 404, .. }) => Ok(stream::empty().boxed()),
+            Err(ApiFailure::Refused { code: 400 | 404, .. }) => Ok(stream::empty().boxed()),
             Err(failure) => Err(failure.of_read()),
         }
     }
@@ -171,11 +171,11 @@ impl Follower {
                 };
                 Ok(())
             }
-            Err(Failure::Refused { code: 400 | 404, .. }) if progress.is_over => {
+            Err(ApiFailure::Refused { code: 400 | 404, .. }) if progress.is_over => {
                 self.reading = Reading::Over;
                 Ok(())
             }
-            Err(Failure::Refused { code: 400 | 404, .. }) => {
+            Err(ApiFailure::Refused { code: 400 | 404, .. }) => {
                 self.wait().await;
                 Ok(())
             }

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use moka::future::Cache;
 
 use super::Config;
-use super::connection::{Actor, Connection, Created, Failure};
+use super::connection::{Actor, ApiFailure, Connection, Created};
 use super::names::{GOLDCREST, MANAGED_BY, USER, is_name};
 use super::namespace_pattern::NamespacePattern;
 use super::template::NamespaceManifest;
@@ -60,7 +60,7 @@ impl Tenants {
             return Ok(Some(namespace));
         }
         let name = self.name(user)?;
-        let Some(found) = connection.get::<Namespace>(Actor::Own, None, &name).await.map_err(Failure::of_read)? else {
+        let Some(found) = connection.get::<Namespace>(Actor::Own, None, &name).await.map_err(ApiFailure::of_read)? else {
             return Ok(None);
         };
         check(&name, &found, user)?;
@@ -86,7 +86,7 @@ impl Tenants {
                     NamespaceManifest::Network(policy) => connection.apply(&namespace, policy).await,
                 };
                 if let Err(failure) = applied {
-                    return Err(self.lost(user, failure).await.unwrap_or_else(Failure::before_write));
+                    return Err(self.lost(user, failure).await.unwrap_or_else(ApiFailure::before_write));
                 }
             }
             self.furnished.insert(user.clone(), ()).await;
@@ -107,7 +107,7 @@ impl Tenants {
             ..ObjectMeta::default()
         };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        match connection.create(Actor::Own, None, &namespace).await.map_err(Failure::before_write)? {
+        match connection.create(Actor::Own, None, &namespace).await.map_err(ApiFailure::before_write)? {
             Created::New(_) => tracing::info!(namespace = name, %user, "a namespace was created for a user"),
             Created::Exists => {}
         }
@@ -118,9 +118,9 @@ impl Tenants {
 
     /// What it means that something was not there: the namespace was removed a moment ago, and is looked for anew by the next request. Gives
     /// other failures back.
-    pub(super) async fn lost(&self, user: &Username, failure: Failure) -> Result<SchedulerError, Failure> {
+    pub(super) async fn lost(&self, user: &Username, failure: ApiFailure) -> Result<SchedulerError, ApiFailure> {
         match failure {
-            Failure::Refused { code: 404, message, .. } => {
+            ApiFailure::Refused { code: 404, message, .. } => {
                 self.known.invalidate(user).await;
                 self.furnished.invalidate(user).await;
                 Ok(SchedulerError::Down(message))

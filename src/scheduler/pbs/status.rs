@@ -1,11 +1,11 @@
 //! The state of a job: the letters, exit statuses and substates of PBS in the words that clients know from Slurm.
 
 use super::config::JobStates;
-use super::records::Record;
+use super::records::PbsRecord;
 use crate::domain::JobStatus;
 
 /// The status of a job.
-pub(super) fn status(job: &Record, words: JobStates) -> JobStatus {
+pub(super) fn status(job: &PbsRecord, words: JobStates) -> JobStatus {
     let letter = job.get("job_state").unwrap_or_default();
     let finished = is_finished(letter);
     // Torque writes the name small.
@@ -26,7 +26,7 @@ pub(super) fn is_finished(letter: &str) -> bool {
     matches!(letter, "F" | "M" | "X" | "C")
 }
 
-fn name(letter: &str, job: &Record, exit: Option<i32>) -> &'static str {
+fn name(letter: &str, job: &PbsRecord, exit: Option<i32>) -> &'static str {
     match letter {
         "R" | "B" => "RUNNING",
         "E" => "COMPLETING",
@@ -40,7 +40,7 @@ fn name(letter: &str, job: &Record, exit: Option<i32>) -> &'static str {
 }
 
 /// Whether PBS ended it as failed, which for an array means that one of its subjobs was.
-fn has_failed(job: &Record) -> bool {
+fn has_failed(job: &PbsRecord) -> bool {
     job.get("substate").map(str::trim) == Some("93")
 }
 
@@ -50,7 +50,7 @@ pub(super) fn is_waiting(letter: &str) -> bool {
 }
 
 /// The end of a PBS job. Its substate distinguishes a deleted job from a failed one; a negative exit status is PBS's own.
-fn end(job: &Record, exit: Option<i32>) -> &'static str {
+fn end(job: &PbsRecord, exit: Option<i32>) -> &'static str {
     match (job.get("substate").map(str::trim), exit) {
         (Some("91"), _) => "CANCELLED",
         (Some("93"), Some(0)) => "FAILED",
@@ -80,7 +80,7 @@ fn torque_end(exit: Option<i32>) -> &'static str {
 }
 
 /// The comment of PBS, or else the reason of the hold.
-fn reason(job: &Record) -> Option<String> {
+fn reason(job: &PbsRecord) -> Option<String> {
     if let Some(comment) = job.get("comment").map(str::trim).filter(|comment| !comment.is_empty()) {
         return Some(comment.to_owned());
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::super::records::{Layout, records};
     use super::*;
 
-    fn job(attributes: &[(&str, &str)]) -> Record {
+    fn job(attributes: &[(&str, &str)]) -> PbsRecord {
         let lines: String = attributes.iter().map(|(name, value)| format!("    {name} = {value}\n")).collect();
         records(format!("Job Id: 1.s\n{lines}").as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0)
     }

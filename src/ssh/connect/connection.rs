@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::ssh::config::Config;
-use crate::ssh::connect::handshake::{Channels, Established, Jump, Refusal, Watcher, attempt};
+use crate::ssh::connect::handshake::{Channels, ConnectAttemptError, Established, Jump, Watcher, attempt};
 use crate::ssh::connect::liveness::Liveness;
 use crate::ssh::connect::login::Login;
 use crate::ssh::connect::target::Target;
@@ -96,7 +96,7 @@ impl Connection {
                         _place: place,
                     });
                 }
-                Err(Refusal::Dropped(_)) if Instant::now() + pause < give_up => {
+                Err(ConnectAttemptError::Dropped(_)) if Instant::now() + pause < give_up => {
                     add(&target.counters.dropped_by_server);
                     tokio::time::sleep(scattered(pause)).await;
                     pause = (pause * 2).min(MAX_PAUSE);
