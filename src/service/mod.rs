@@ -149,6 +149,27 @@ impl ServiceError {
         }
     }
 
+    /// The error that this one only passes on, or its own kind.
+    fn wrapped_or_kind(&self) -> Result<&dyn Classify, Kind> {
+        match self {
+            Self::Gate(source) => Ok(source),
+            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Ok(source),
+            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Ok(source),
+            Self::ObjectStore(source) => Ok(source),
+            Self::Webhook(source) => Ok(source),
+            Self::Store(source) => Ok(source),
+            Self::Transport(source) => Ok(source),
+            Self::Shared(source) => Ok(&**source),
+            Self::Invalid(_) => Err(Kind::Invalid),
+            Self::TooMany(_) => Err(Kind::TooManyRequests),
+            Self::TooLarge(..) | Self::TooMuch(_) => Err(Kind::TooLarge),
+            Self::Unsupported(_) => Err(Kind::Unsupported),
+            Self::NotFound(_) => Err(Kind::NotFound),
+            Self::Forbidden(_) => Err(Kind::Forbidden),
+            Self::Busy | Self::Conflict(_) => Err(Kind::Conflict),
+        }
+    }
+
     /// The same error, with the alternative if something is too large.
     fn or_by(error: FilesystemError, alternative: Alternative) -> Self {
         match error {
@@ -160,45 +181,11 @@ impl ServiceError {
 
 impl Classify for ServiceError {
     fn kind(&self) -> Kind {
-        match self {
-            Self::Invalid(_) => Kind::Invalid,
-            Self::Gate(source) => source.kind(),
-            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
-            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => source.kind(),
-            Self::ObjectStore(source) => source.kind(),
-            Self::Webhook(source) => source.kind(),
-            Self::Store(source) => source.kind(),
-            Self::TooMany(_) => Kind::TooManyRequests,
-            Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
-            Self::Unsupported(_) => Kind::Unsupported,
-            Self::NotFound(_) => Kind::NotFound,
-            Self::Forbidden(_) => Kind::Forbidden,
-            Self::Transport(source) => source.kind(),
-            Self::Busy | Self::Conflict(_) => Kind::Conflict,
-            Self::Shared(source) => source.kind(),
-        }
+        self.wrapped_or_kind().map_or_else(|kind| kind, Classify::kind)
     }
 
     fn wrapped(&self) -> Option<&dyn Classify> {
-        match self {
-            Self::Gate(source) => Some(source),
-            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
-            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Some(source),
-            Self::ObjectStore(source) => Some(source),
-            Self::Shared(source) => Some(&**source),
-            Self::Transport(source) => Some(source),
-            Self::Webhook(source) => Some(source),
-            Self::Store(source) => Some(source),
-            Self::Invalid(_)
-            | Self::TooMany(_)
-            | Self::TooMuch(_)
-            | Self::TooLarge(..)
-            | Self::Unsupported(_)
-            | Self::NotFound(_)
-            | Self::Forbidden(_)
-            | Self::Conflict(_)
-            | Self::Busy => None,
-        }
+        self.wrapped_or_kind().ok()
     }
 
     fn public_message(&self) -> Cow<'static, str> {
