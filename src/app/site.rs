@@ -210,7 +210,7 @@ impl Site {
         async move {
             if let Err(error) = authorizer.probe(&relations).await {
                 let reason = crate::error::ErrorChain(&error);
-                tracing::error!(%reason, "the authorization service cannot decide: nobody may use any cluster until it does");
+                tracing::error!(%reason, "the authorization service cannot decide: no user may use any cluster until it does");
             }
         }
     }

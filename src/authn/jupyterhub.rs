@@ -135,7 +135,7 @@ impl TokenService for JupyterHub {
     }
 
     async fn probe(&self) -> Result<String, TokenServiceError> {
-        // The API's own address answers anybody.
+        // The API's own address answers without a token.
         let url = self.api_url.with_segments([]);
         let failed = |source| TokenServiceError::call(NAME, &url, source);
         let response = self.client.send(self.request(url.clone())).await.and_then(Response::success).map_err(failed)?;

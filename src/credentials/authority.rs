@@ -16,7 +16,7 @@ use super::keys::{Claims, KeyPair, SigningKey, serial};
 use super::{CallerKey, Credential, CredentialError, CredentialProvider, SetupError};
 use crate::domain::{Principal, Secret};
 
-/// The maximum number of characters of a name in a key id: what a token holds has no bound of its own.
+/// The maximum number of characters of a name in a key id: the claims of a token have no bound of their own.
 const MAX_NAME: usize = 128;
 
 /// Goldcrest's own certificate authority. The clusters trust its public key (`TrustedUserCAKeys`).

@@ -1,4 +1,4 @@
-//! The API: the only module that knows axum and utoipa.
+//! The API: the only module of the server that knows axum and utoipa.
 //!
 //! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
 //! response. This module must not know how clusters are accessed, and contains no policy. To add an operation: a handler with its

@@ -193,7 +193,7 @@ impl Gate {
         Ok(ruled().filter(|(_, ruling)| ruling.decision == Decision::Allowed).map(|(member, _)| &member.cluster).collect())
     }
 
-    /// All clusters, in the order of their names. Not for what callers are shown: that is [`Gate::visible`].
+    /// All clusters, in the order of their names. Not for answers to callers: see [`Gate::visible`].
     pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.members.values().map(|member| &member.cluster)
     }

@@ -29,7 +29,7 @@ pub use watchers::StreamWatch;
 /// The maximum number of entries, or records, of one answer.
 pub const MAX_PAGE: usize = 1000;
 
-/// Keeps what outlives a request. What it has acknowledged is there after any process was killed, and is seen by each replica.
+/// Stores state that outlives a request. Acknowledged writes survive a kill of any process and are visible to every replica.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Begins an attempt at work that is to be done once, unless it was done, or an attempt is under way.

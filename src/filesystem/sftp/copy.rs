@@ -59,7 +59,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     }
 }
 
-/// By what means, and for whom, a copy is made.
+/// The connections by which a copy is made, and its user.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
     pub sessions: &'a Arc<Sessions>,
@@ -67,7 +67,7 @@ pub struct Means<'a> {
     pub principal: &'a Principal,
 }
 
-/// Copies a regular file by `copy-data@openssh.com`: to a temporary file, which is then renamed to the target, with its mode and times.
+/// Copies a regular file by `copy-data`: to a temporary file, which is then renamed to the target, with its mode and times.
 ///
 /// # Errors
 /// If the server refuses. The target is then unchanged.

@@ -29,7 +29,7 @@ pub(super) enum TransferFailure {
     /// The client neither sent nor took anything for too long.
     #[error("the client was silent for too long")]
     Silent,
-    /// The client sent what is not the protocol's.
+    /// The client did not follow the protocol.
     #[error("the client broke the protocol: {0}")]
     Protocol(&'static str),
     /// The file is larger than the limit in bytes.

@@ -1,8 +1,8 @@
 //! The messages of firecrest-streamer: one that announces the file, its content, and one that ends it with its SHA-256.
 //!
-//! The client of version 0.0.21 sends the last one as binary data, with a space after each colon, and looks for one that is text and has
-//! none; so that its own server takes it for content and checks nothing. Here the content ends after the announced number of bytes,
-//! and what is sent is what the client looks for.
+//! firecrest-streamer 0.0.21 sends the last message as binary, with a space after each colon, but expects text without spaces. So its own
+//! server treats it as content and checks nothing. Here, content ends after the announced number of bytes, and the sent message has the
+//! form that the client expects.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};

@@ -28,7 +28,7 @@ use crate::transfer::streamer::Direction;
 
 use failure::{TransferFailure, close_frame};
 
-/// The largest message that is taken, in bytes: what the clients take themselves.
+/// The largest message that is taken, in bytes: the limit of the clients themselves.
 const MAX_MESSAGE: usize = 6_553_600;
 
 /// The buffer for what is read from a connection, in bytes.
@@ -78,7 +78,7 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message.into() + "\n").into_response()
 }
 
-/// The answer to a client that is not let in. Only who has the secret learns more than that it is wrong.
+/// The answer to a client that is not let in. Only a client with the right secret learns more than that it is wrong.
 fn refused(refusal: &StreamRefusal) -> Response {
     let status = match refusal.kind() {
         Kind::Forbidden => StatusCode::FORBIDDEN,

@@ -2,7 +2,7 @@
 //!
 //! An answer is shared by equal queries of one caller, never between callers, even if two of them have the same user name. A
 //! change by a user (a submission, a cancellation, an attached command) invalidates that user's answers: an answer that was requested before the change ended is
-//! never given to a query that came after it. Errors are returned to those who wait for them and not kept.
+//! never given to a query that came after it. Errors are returned to the waiting callers and not kept.
 //!
 //! This module must not know HTTP, nor how any scheduler is accessed. To share one more read: a field with its bound in bytes,
 //! and a method.

@@ -122,12 +122,12 @@ impl ApiFailure {
         }
     }
 
-    /// Of a request after which what the caller asked for has certainly not happened.
+    /// The error of a write that certainly had no effect.
     pub(super) fn before_write(self) -> SchedulerError {
         self.of_read()
     }
 
-    /// Of a request that may have changed something.
+    /// The error of a write that may have had an effect.
     pub(super) fn of_write(self) -> SchedulerError {
         match self {
             Self::Refused { code: 500.., message, .. } | Self::Unanswered(message) => SchedulerError::Unanswered(message),
@@ -330,7 +330,7 @@ impl Connection {
         self.send::<Value>(actor, creation(Some(namespace), object, true)?).await.map(drop)
     }
 
-    /// Makes an object what it is here, whether it is there or not (server-side apply).
+    /// Creates an object, or updates it to this state (server-side apply).
     pub(super) async fn apply<T>(&self, namespace: &str, object: &T) -> Result<(), ApiFailure>
     where
         T: Resource + Serialize + k8s_openapi::Metadata<Ty = ObjectMeta>,
@@ -351,7 +351,7 @@ impl Connection {
         self.send(actor, request).await
     }
 
-    /// Removes an object and, behind it, what it owns. What is not there is removed already.
+    /// Removes an object and then the objects that it owns. A missing object counts as removed.
     pub(super) async fn delete<T: Resource>(&self, actor: Actor<'_>, namespace: &str, name: &str) -> Result<(), ApiFailure> {
         let request = Request::new(path::<T>(Some(namespace))).delete(name, &DeleteParams::background());
         match self.send::<Value>(actor, request).await {
@@ -407,7 +407,7 @@ impl Connection {
         let request = self.named(actor, request)?;
         let client = self.client().await?;
         let text = self.within(client.request_text(request)).await?;
-        // Not by the client, which would log a text that cannot be read, and with it what a Secret holds.
+        // Not by the client, which would log a text that cannot be read, and with it the content of a Secret.
         serde_json::from_str(&text).map_err(|error| ApiFailure::Unanswered(format!("the API server's answer is not understood: {error}")))
     }
 
@@ -449,7 +449,7 @@ fn path<T: Resource>(namespace: Option<&str>) -> String {
     }
 }
 
-/// Refuses a kubeconfig that would run a program, or that says what is not done here.
+/// Refuses a kubeconfig that would run a program, or that has members which are not supported here.
 fn check(kubeconfig: &Kubeconfig, context: Option<&str>, allow_exec: bool) -> Result<(), SetupError> {
     let context = context.or(kubeconfig.current_context.as_deref());
     let chosen = kubeconfig.contexts.iter().find(|named| Some(named.name.as_str()) == context).and_then(|named| named.context.as_ref());

@@ -51,7 +51,7 @@ impl Jobs {
     }
 }
 
-/// Gathers what a command prints, until its status comes.
+/// Collects the output of a command until its status comes.
 async fn collect(mut messages: Messages) -> Result<AttachOutput, SchedulerError> {
     let mut output = AttachOutput { stdout: Vec::new(), stderr: Vec::new(), exit: 0 };
     while let Some(message) = messages.next().await {

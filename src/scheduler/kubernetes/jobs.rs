@@ -108,7 +108,7 @@ impl Jobs {
     /// Ends the jobs that Kubernetes would go on trying although nothing will come of them.
     async fn end_hopeless(&self, user: &Username, namespace: &str, observed: &Observed) {
         for (name, reason) in observed.hopeless() {
-            // Whoever looks next tries again.
+            // The next request tries again.
             if let Err(failure) = self.end(user, namespace, &name, (GIVEN_UP, &reason)).await {
                 tracing::warn!(job = name, namespace, ?failure, "a job that cannot run could not be ended");
             }

@@ -86,7 +86,7 @@ struct Follower {
     user: Username,
     id: JobId,
     changes: watch::Receiver<u64>,
-    /// The end of what was given.
+    /// The end of the output that was sent.
     offset: u64,
     reading: Reading,
     /// How many attempts to open a stream have failed since the last success.
@@ -186,7 +186,7 @@ impl Follower {
     /// What the end of a stream means.
     async fn end_of_stream(&mut self) -> Option<OutputPart> {
         match std::mem::replace(&mut self.reading, Reading::Past) {
-            // It is shorter than what was given: it began anew.
+            // It is shorter than the output that was sent: it began anew.
             Reading::Present { position, .. } if position < self.offset => {
                 self.offset = 0;
                 Some(OutputPart::Restarted)

@@ -104,7 +104,7 @@ impl Manifests<'_> {
         Ok(spec)
     }
 
-    /// Adds what the site says of the job's profile.
+    /// Adds the site's settings for the job's profile.
     fn place(&self, pod: &mut PodSpec) {
         let Profile { node_selector, tolerations, priority_class, .. } = self.request.profile;
         pod.node_selector = Some(node_selector.clone()).filter(|labels| !labels.is_empty());

@@ -1,8 +1,8 @@
 //! Submitting a job, and asking whether it could be.
 //!
 //! The Job is made first, since it owns the Secret: whatever is left is removed with it. Its name is what makes a submission with a key happen once:
-//! the API server takes a name once, in the user's own namespace. Whoever is told that the name is taken reads what stands there, and makes
-//! what an attempt before did not get to.
+//! the API server takes a name once, in the user's own namespace. If the name is taken, the request reads the existing Job and creates whatever
+//! the earlier attempt did not.
 
 use k8s_openapi::api::batch::v1::Job as KubernetesJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -1,6 +1,6 @@
 //! The namespace of each user: its name, and what is in it before the first job.
 //!
-//! A namespace is used for a user only where its annotation says that it is theirs, whoever made it: no pattern and no name of a user leads
+//! A namespace is used for a user only where its annotation says that it is theirs, regardless of its creator: no pattern and no name of a user leads
 //! into another one's namespace, or into one of the cluster.
 
 use std::sync::Arc;
@@ -116,8 +116,8 @@ impl Tenants {
         found.ok_or_else(|| SchedulerError::Down(format!("the namespace {name} was created, and is not there")))
     }
 
-    /// What it means that something was not there: the namespace was removed a moment ago, and is looked for anew by the next request. Gives
-    /// other failures back.
+    /// The error for an object that is missing because the namespace was removed; the next request looks it up again. Returns other failures
+    /// unchanged.
     pub(super) async fn lost(&self, user: &Username, failure: ApiFailure) -> Result<SchedulerError, ApiFailure> {
         match failure {
             ApiFailure::Refused { code: 404, message, .. } => {

@@ -44,7 +44,7 @@ const MAX_AMBIGUOUS: usize = 32;
 
 /// PBS through its commands, run on a login node as the caller.
 ///
-/// The jobs of the caller are read with one command. Those of everybody, and those of a caller who has too many for one answer, are
+/// The jobs of the caller are read with one command. Those of all users, and those of a caller who has too many for one answer, are
 /// selected first and described then; older releases and Torque can neither select nor describe several at once, so there all jobs
 /// are described. Ended jobs are found for as long as the server keeps them (`job_history_duration`); if it keeps none, such a job
 /// is not found.
@@ -156,7 +156,7 @@ impl Pbs {
         }
         if !all_users {
             match self.describe(principal, dialect, Jobs::Of(principal.username.as_str())).await {
-                // The whole history of one who has thousands of jobs.
+                // The whole history of a user with thousands of jobs.
                 Err(CommandError::Transport(TransportError::Output(_))) => {}
                 other => return other.map_err(explain("list the jobs")),
             }

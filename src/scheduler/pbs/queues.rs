@@ -9,7 +9,7 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the queues.
 pub(super) struct Queues {
-    /// Whether queues are listed to which nobody submits by their name: those of reservations, and those that are only routed to.
+    /// Whether queues that do not accept submissions by name are listed: those of reservations, and those that are only routed to.
     pub(super) hidden: bool,
 }
 
@@ -27,7 +27,7 @@ impl RemoteCommand for Queues {
     }
 }
 
-/// Reads the limits of the queues. Those to which nobody submits by their name are left out.
+/// Reads the limits of the queues. Queues that do not accept submissions by name are left out.
 pub(super) struct QueueLimits;
 
 impl RemoteCommand for QueueLimits {

@@ -1,4 +1,4 @@
-//! Taking apart what PBS prints of jobs, queues, nodes, servers and reservations: a line that names one, then its attributes.
+//! Parses what PBS prints about jobs, queues, nodes, servers and reservations: a line that names one, then its attributes.
 
 use crate::domain::bytes_to_text;
 

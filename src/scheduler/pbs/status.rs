@@ -63,7 +63,7 @@ fn end(job: &PbsRecord, exit: Option<i32>) -> &'static str {
         (_, Some(-20 | -14 | -6..=-4)) => "NODE_FAIL",
         (_, Some(_)) | (Some("93"), None) => "FAILED",
         (Some("92"), None) if job.get("stime").is_some() => "COMPLETED",
-        // It was deleted before it ran, by somebody or since what it depends on did not end as it should.
+        // It was deleted before it ran, by a user or because a job that it depends on did not end as required.
         (_, None) => "CANCELLED",
     }
 }
@@ -73,7 +73,7 @@ fn torque_end(exit: Option<i32>) -> &'static str {
         Some(0) => "COMPLETED",
         Some(-12 | -11) => "TIMEOUT",
         Some(-10) => "OUT_OF_MEMORY",
-        // Torque ends what is deleted by SIGTERM, and keeps no other trace of it.
+        // Torque ends a deleted job by SIGTERM, and keeps no other trace of the deletion.
         Some(271) | None => "CANCELLED",
         Some(_) => "FAILED",
     }

@@ -249,7 +249,7 @@ pub(super) async fn job_state(access: &Access, job: &JobId) -> Result<JobState, 
         Err(SchedulerError::JobNotFound) => return Ok(JobState::Unknown),
         Err(error) => return Err(error.into()),
     };
-    // A letter is what PBS has where its own states are shown.
+    // PBS has letters where its own states are shown.
     let is_running = |job: &Job| matches!(job.status.state.as_str(), "RUNNING" | "R");
     Ok(match found.as_slice() {
         [] => JobState::Unknown,

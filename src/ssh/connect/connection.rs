@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A place under `max_clients`; dropping it frees the place.
 pub(crate) struct ConnectionPermit {
-    // First, so that nobody who waits for the place that comes free is counted twice.
+    // Dropped first, so that a request waiting for the freed place is not counted twice.
     _demand: Gauge<Arc<AtomicU64>>,
     _permit: OwnedSemaphorePermit,
 }

@@ -53,7 +53,7 @@ impl Signer {
     /// If the store's address cannot be one of a bucket.
     pub(super) fn sign(&self, call: &Call<'_>, window: Window) -> Result<Secret, ObjectStoreError> {
         let endpoint = self.endpoint.parse().map_err(|_| ObjectStoreError::Address)?;
-        // Without a name there is only what stands before it.
+        // Without a bucket, `.` makes the URL that of the store.
         let bucket = call.bucket.map_or_else(|| ".".to_owned(), escaped);
         let bucket = Bucket::new(endpoint, UrlStyle::Path, bucket, self.region.clone()).map_err(|_| ObjectStoreError::Address)?;
         let url = match call.key {

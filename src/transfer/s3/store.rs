@@ -139,7 +139,7 @@ impl ObjectStore {
         Ok(MultipartUpload { bucket, key, id, window })
     }
 
-    /// Forgets an upload and what was sent for it.
+    /// Removes an upload and its parts.
     ///
     /// # Errors
     /// If the store does not do it; it will in its time.

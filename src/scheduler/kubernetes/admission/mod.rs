@@ -1,7 +1,7 @@
 //! What a pod may ask for, before the API server is asked.
 //!
-//! Every Job passes here before Goldcrest adds its own labels and the site's placement. Members are allowed by name, so that one which Kubernetes
-//! invents tomorrow is refused until somebody has thought about it. The standards of Pod Security in the namespace hold beside this.
+//! Every Job passes here before Goldcrest adds its own labels and the site's placement. Members are allowed by name, so a member added by a
+//! future Kubernetes release is refused until it is allowed here. Pod Security applies in addition.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

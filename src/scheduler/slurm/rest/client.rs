@@ -68,7 +68,7 @@ enum Cancellation {
 pub struct SlurmRest {
     endpoint: Arc<Endpoint>,
     stored: Option<StoredRecords>,
-    /// Slurm's commands, for what slurmrestd does not give.
+    /// Slurm's commands, for operations that slurmrestd lacks.
     commands: Option<Arc<dyn Scheduler>>,
     accounting_failure: Arc<Recurring>,
 }
@@ -204,7 +204,7 @@ impl SlurmRest {
     /// would cancel a component that waits, which scancel refuses, and for the first component the whole job, as scancel does while that waits.
     ///
     /// # Errors
-    /// If it would cancel more than the job, or what Slurm does not cancel by itself.
+    /// If it would cancel more than the job, or a part that Slurm does not cancel by itself.
     async fn cancelled_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Cancellation, SchedulerError> {
         let knows_tasks = self.endpoint.offer(principal).await?.slurm.knows_tasks();
         if asked_as(id, knows_tasks) == id.as_str() {
@@ -313,7 +313,7 @@ impl Scheduler for SlurmRest {
         let user = (!query.all_users).then(|| principal.username.as_str());
         let (queued, accounted) = join!(self.queued(principal), self.accounted_of(principal, &since, "now", user));
         let mut jobs = merge::list(queued?, accounted?, query);
-        // The oldest version does not name the controller's users: a job that accounting does not name either is nobody's.
+        // The oldest version does not name the controller's users: a job that accounting does not name either has no known owner.
         jobs.value.retain(|job| query.all_users || job.user.as_deref() == Some(principal.username.as_str()));
         Ok(jobs)
     }
