@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::authn::{self, Validators};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
-use crate::cluster::{self, Capabilities, Cluster, Files};
+use crate::cluster::{self, Capabilities, Cluster, FileCapability};
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
 use crate::domain::{ClusterHealth, SystemName};
 use crate::filesystem;
@@ -43,7 +43,7 @@ pub enum BuildError {
     Credentials(#[from] credentials::SetupError),
     /// The `store` section cannot be used.
     #[error("set up the store")]
-    StateStore(#[from] store::SetupError),
+    Store(#[from] store::SetupError),
     /// The `scheduler` section of a cluster cannot be used.
     #[error("set up the scheduler of {system}")]
     Scheduler {
@@ -55,7 +55,7 @@ pub enum BuildError {
     },
     /// The object store of a cluster cannot be used.
     #[error("set up the object store of {system}")]
-    Store {
+    ObjectStore {
         /// The cluster.
         system: SystemName,
         /// The error.
@@ -175,8 +175,8 @@ pub(super) fn cluster(
     };
     let objects = match config.data_operation.object_store() {
         Some(store) => {
-            let store = s3::Store::new(store, client.clone());
-            Some(Arc::new(store.map_err(|source| BuildError::Store { system: system(), source })?))
+            let store = s3::ObjectStore::new(store, client.clone());
+            Some(Arc::new(store.map_err(|source| BuildError::ObjectStore { system: system(), source })?))
         }
         None => None,
     };
@@ -184,7 +184,7 @@ pub(super) fn cluster(
     Ok((Arc::new(Cluster::new(config, Capabilities { compute, files, objects }, health)), lanes))
 }
 
-fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> Files {
+fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> FileCapability {
     let settings = filesystem::Settings {
         command_timeout: Duration::from_secs(ssh.timeout.command_execution),
         max_ops_file_size: config.data_operation.max_shown(),
@@ -194,7 +194,7 @@ fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> File
         max_sessions: ssh.max_clients,
         ..filesystem::Settings::default()
     };
-    Files { operations: filesystem::Files::open(lanes.clone(), config.file_access, settings), transport: lanes }
+    FileCapability { operations: filesystem::Files::open(lanes.clone(), config.file_access, settings), transport: lanes }
 }
 
 fn scheduler(

@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{BuildError, slurm_rest};
-use super::site::{Member, Site};
+use super::site::{Site, SiteMember};
 use crate::authn::PrincipalSource;
 use crate::authz::{Decision, Relation};
-use crate::cluster::{Files, WithoutHealthCheck};
+use crate::cluster::{FileCapability, WithoutHealthCheck};
 use crate::config::Config;
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::error::ErrorChain;
@@ -116,7 +116,7 @@ fn stored(inspection: &Inspection) -> String {
     }
 }
 
-async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool {
+async fn reach(show: &mut impl FnMut(Step), name: &str, member: &SiteMember) -> bool {
     let Some(ssh) = &member.cluster.config().ssh else { return true };
     let (host, port) = match &ssh.proxy_host {
         Some(host) => (host.as_str(), ssh.proxy_port.unwrap_or(22)),
@@ -133,7 +133,7 @@ async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool
     step(show, (name, &format!("TCP to {host}:{port}")), advice, connecting).await.is_some()
 }
 
-async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &Member, principal: &Principal) {
+async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &SiteMember, principal: &Principal) {
     let asking = site.authorizer.check(principal, Relation::Read, member.cluster.name());
     let advice = "this is not an error if the service account needs no access: decisions are only requested for callers";
     step_with(show, (name, "authorization of the service account"), advice, asking, |ruling| match ruling.decision {
@@ -144,7 +144,7 @@ async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &
 }
 
 /// Tries each capability of the system with the service account.
-async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Member, &rest::Client), principal: &Principal) {
+async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&SiteMember, &rest::Client), principal: &Principal) {
     let WithoutHealthCheck { compute, files, objects } = member.cluster.without_health_check();
     if let Some(files) = files
         && !log_in(show, name, files, principal).await
@@ -177,7 +177,7 @@ async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Membe
     }
 }
 
-async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &Files, principal: &Principal) -> bool {
+async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &FileCapability, principal: &Principal) -> bool {
     let advice = "if the host key was refused, ssh.host_keys must have it; otherwise ssh_credentials must have a key for this account that \
         the cluster accepts";
     let login = files.transport.exec(principal, brief(CommandLine::new("true")));
@@ -208,7 +208,7 @@ async fn behind_commands(
 }
 
 /// The version that the scheduler's commands report, if it has commands.
-async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config: &scheduler::Config, principal: &Principal) {
+async fn version(show: &mut impl FnMut(Step), name: &str, files: &FileCapability, config: &scheduler::Config, principal: &Principal) {
     let line = match (config.kind(), config.connection_mode()) {
         (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => CommandLine::new("sinfo").flag("--version"),
         (SchedulerType::Pbs, _) => CommandLine::new("qstat").flag("--version"),

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::build::BuildError;
-use super::site::{Member, RunningSite, Site};
+use super::site::{RunningSite, Site, SiteMember};
 use crate::config::{Config, ConfigError, Fingerprint, Loaded};
 use crate::error::ErrorChain;
 use crate::http::{Router, Tls, TlsError};
@@ -163,8 +163,8 @@ impl Driver {
 }
 
 /// Closes a former cluster's connections when the last request that uses it has ended, or when everything ends.
-async fn close_when_unused(member: Member, drained: CancellationToken) {
-    let Member { cluster, lanes, mirror, .. } = member;
+async fn close_when_unused(member: SiteMember, drained: CancellationToken) {
+    let SiteMember { cluster, lanes, mirror, .. } = member;
     // It holds the cluster.
     drop(mirror);
     let unused = async {

@@ -17,7 +17,7 @@ use crate::error::{Classify, Kind};
 use crate::filesystem;
 use crate::scheduler::{self, CachedScheduler, Scheduler};
 use crate::ssh::Transport;
-use crate::transfer::s3::Store;
+use crate::transfer::s3::ObjectStore;
 
 pub use commands::Commands;
 pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount, SizeLimit};
@@ -33,8 +33,8 @@ pub const NO_COMPUTE: &str = "No jobs can be run on this system: it has no `sche
 pub struct Cluster {
     config: Config,
     compute: Option<CachedScheduler>,
-    files: Option<Files>,
-    objects: Option<Arc<Store>>,
+    files: Option<FileCapability>,
+    objects: Option<Arc<ObjectStore>>,
     health: watch::Receiver<ClusterHealth>,
 }
 
@@ -44,14 +44,14 @@ pub struct Capabilities {
     /// Jobs.
     pub compute: Option<Arc<dyn Scheduler>>,
     /// Files, over SSH.
-    pub files: Option<Files>,
+    pub files: Option<FileCapability>,
     /// Transfers through an object store.
-    pub objects: Option<Arc<Store>>,
+    pub objects: Option<Arc<ObjectStore>>,
 }
 
 /// The files of a cluster, and the connections over which they are reached.
 #[derive(Clone)]
-pub struct Files {
+pub struct FileCapability {
     /// The connections.
     pub transport: Arc<dyn Transport>,
     /// The operations.
@@ -63,9 +63,9 @@ pub struct WithoutHealthCheck<'a> {
     /// The scheduler.
     pub compute: Option<&'a CachedScheduler>,
     /// The files, and the connections over which they are reached.
-    pub files: Option<&'a Files>,
+    pub files: Option<&'a FileCapability>,
     /// The object store for transfers.
-    pub objects: Option<&'a Store>,
+    pub objects: Option<&'a ObjectStore>,
 }
 
 impl Cluster {
@@ -130,7 +130,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unsupported`] where files cannot be reached.
-    pub fn files_without_health_check(&self) -> Result<&Files, GateError> {
+    pub fn files_without_health_check(&self) -> Result<&FileCapability, GateError> {
         self.files.as_ref().ok_or(GateError::Unsupported(NO_FILES))
     }
 
@@ -145,7 +145,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] with the checker's finding.
-    pub fn store(&self) -> Result<Option<&Store>, GateError> {
+    pub fn store(&self) -> Result<Option<&ObjectStore>, GateError> {
         self.require(ServiceType::S3)?;
         Ok(self.objects.as_deref())
     }

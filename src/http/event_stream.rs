@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::domain::bytes_to_text;
 use crate::filesystem::Followed;
-use crate::http::list_field::members;
+use crate::http::list_field;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::http::problem::problem_context::ProblemContext;
@@ -53,8 +53,7 @@ pub(crate) fn until_drain(updates: UpdateStream, draining: Draining) -> UpdateSt
 
 /// Whether the caller requests events.
 pub(crate) fn accepts(headers: &HeaderMap) -> bool {
-    let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
-    types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
+    list_field::accepts(headers, MEDIA_TYPE)
 }
 
 /// Where the content of a response starts.

@@ -1,4 +1,4 @@
-//! The API: the only module that knows axum and utoipa.
+//! The API: the only module of the server that knows axum and utoipa.
 //!
 //! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
 //! response. This module must not know how clusters are accessed, and contains no policy. To add an operation: a handler with its
@@ -122,7 +122,7 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
     let context = middleware::request_context::ContextSource::new(proxies, Arc::clone(&counters));
-    let site = Arc::new(middleware::Site { context, access_log: middleware::access_log::AccessLog::new(state.logger) });
+    let site = Arc::new(middleware::StepContext { context, access_log: middleware::access_log::AccessLog::new(state.logger) });
     // Layers are read from the bottom: `normalise` sees the request first, then `steps`, which sees the answer last.
     let router = router
         .merge(pages)

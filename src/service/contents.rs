@@ -69,7 +69,7 @@ pub async fn version(access: &Access, path: &str) -> Result<(RemotePath, FileVer
 /// Checks that a file can be downloaded, without a download: whether the user may read it shows only when it is opened.
 ///
 /// # Errors
-/// If it cannot be opened, or its size is not what can be read of it.
+/// If it cannot be opened, or its size differs from the length of its content.
 pub async fn downloadable(access: &Access, path: &RemotePath, version: &FileVersion) -> Result<(), ServiceError> {
     let first = access.files().await?.view(access.principal(), path, 0, 1).await?;
     if version.size == 0 && !first.is_empty() { Err(FilesystemError::Sizeless(path.clone()).into()) } else { Ok(()) }

@@ -10,7 +10,7 @@ use crate::domain::Secret;
 use crate::error::ErrorChain;
 use crate::filesystem::{FilesystemError, regular};
 use crate::transfer::S3;
-use crate::transfer::s3::{self, Side, Store, Upload};
+use crate::transfer::s3::{self, MultipartUpload, ObjectStore, Side};
 
 use super::audit::Change;
 use super::counts::Action;
@@ -117,14 +117,14 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
 }
 
 /// The object store of the system, with its configuration.
-fn store(access: &Access) -> Result<(&Store, &S3), ServiceError> {
+fn store(access: &Access) -> Result<(&ObjectStore, &S3), ServiceError> {
     let cluster = access.cluster();
     let parts = cluster.store()?.zip(cluster.config().data_operation.object_store());
     parts.ok_or(ServiceError::Unsupported(NO_SERVICE))
 }
 
 /// Passes the outcome of a submission through; if there is no job, or none that the caller knows of, aborts the upload at the store.
-async fn abort_on_error<T>(store: &Store, upload: &Upload, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
+async fn abort_on_error<T>(store: &ObjectStore, upload: &MultipartUpload, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
     if outcome.is_err()
         && let Err(error) = store.abort(upload).await
     {

@@ -98,9 +98,9 @@ impl WaitingTransfer {
 }
 
 /// A transfer whose client is being admitted. When this is dropped, the next client with the secret may try.
-pub(super) struct Claim(Arc<WaitingTransfer>);
+pub(super) struct AdmissionClaim(Arc<WaitingTransfer>);
 
-impl Deref for Claim {
+impl Deref for AdmissionClaim {
     type Target = WaitingTransfer;
 
     fn deref(&self) -> &WaitingTransfer {
@@ -108,7 +108,7 @@ impl Deref for Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for AdmissionClaim {
     fn drop(&mut self) {
         self.0.is_claimed.store(false, Ordering::Release);
     }
@@ -202,12 +202,12 @@ impl Streams {
     }
 
     /// The transfer with this secret, unless another client is being admitted with it.
-    pub(super) fn claim(&self, secret: &str) -> Option<Claim> {
+    pub(super) fn claim(&self, secret: &str) -> Option<AdmissionClaim> {
         let secret = digest_of(secret);
         let found = self.waiting.lock().get(&secret).cloned()?;
         // The time of the lookup depends at most on the digest.
         verify_slices_are_equal(&found.secret, &secret).ok()?;
-        (found.expires > Instant::now() && !found.is_claimed.swap(true, Ordering::AcqRel)).then(|| Claim(found))
+        (found.expires > Instant::now() && !found.is_claimed.swap(true, Ordering::AcqRel)).then(|| AdmissionClaim(found))
     }
 
     /// Removes a transfer, and so invalidates its secret.

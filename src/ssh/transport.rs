@@ -132,7 +132,7 @@ impl ByteStream {
     }
 
     /// Cancelled when the connection takes no more work, because its credential has changed, it is old, or others need its place.
-    /// Whoever keeps the stream for work to come should then let it go after the work under way.
+    /// A holder that keeps the stream for later work should release it after the current work.
     pub fn retired(&self) -> CancellationToken {
         self.retired.clone()
     }

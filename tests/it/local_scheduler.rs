@@ -374,7 +374,7 @@ async fn a_thousand_finished_jobs_are_listed_quickly_and_old_ones_are_removed() 
         }
         let started = Instant::now();
         assert_eq!(host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().len(), 1001);
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         assert!(std::process::Command::new("touch").args(["-d", "9 days ago"]).arg(jobs.join("5")).status().unwrap().success());
         assert_eq!(host.submit("#!/bin/sh\n").await.as_str(), "1002");
         wait_for(LONG, || !jobs.join("5").exists()).await;

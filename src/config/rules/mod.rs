@@ -156,7 +156,7 @@ fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&Sys
                 }
             }
             if config.rules.is_empty() {
-                walk.warning("auth.authorization.rules", "is empty: nobody may use any cluster");
+                walk.warning("auth.authorization.rules", "is empty: no user may use any cluster");
             }
         }
     }

@@ -237,7 +237,7 @@ impl CommandFiles {
         }
     }
 
-    /// Why something could not be packed: what the user may not read of it; `error` if it is something else.
+    /// Why something could not be packed: the part that the user may not read, or `error` if there is another reason.
     async fn why_not_packed(&self, principal: &Principal, source: &RemotePath, error: FilesystemError) -> FilesystemError {
         match self.run(principal, &[source], &Unreadable { seconds: self.seconds(), path: source }).await {
             Ok(Some(path)) => FilesystemError::Denied(path),

@@ -54,7 +54,7 @@ pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
 /// Unpacks standard input into a new directory, and says how it went.
 pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
-        // Of what tar says only the end is kept: it may say something of each member, and nobody reads it meanwhile.
+        // Only the end of tar's messages is kept: there may be one per member, and they are read only at the end.
         .flag(concat!(
             r#"'r=$({ mkdir -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --ignore-zeros --file=- --force-local --no-unquote "$2" --directory="$1" "#,
             r#"&& echo "all is unpacked since $s"; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
@@ -89,8 +89,8 @@ pub fn unpacked(answer: &str) -> Option<(&str, u64)> {
     Some((warnings, begun))
 }
 
-/// The content of an archive that is being made. Its first part is held back until there is more, or all of it: tar writes an archive of
-/// what it cannot read too, and says so at the end, and a small archive is known to be one before any of it is passed on.
+/// An archive that is being made. Its first part is held back until more follows or the archive ends, because tar reports unreadable
+/// members only at the end; so a small archive is checked before any of it is sent.
 ///
 /// # Errors
 /// If nothing comes, or a small archive is incomplete.

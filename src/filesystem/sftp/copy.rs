@@ -60,7 +60,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     }
 }
 
-/// By what means, and for whom, a copy is made.
+/// The connections by which a copy is made, and its user.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
     pub sessions: &'a Arc<Sessions>,

@@ -35,7 +35,7 @@ pub async fn explained<T>(session: &Session, result: Result<T, FilesystemError>)
 /// Why a path leads nowhere, or not to a directory; nothing where a name is missing, or the server does not tell.
 async fn reason(session: &Session, path: &RemotePath, is_directory: bool) -> Option<&'static str> {
     let (mut at, mut links) = (path.as_bytes().to_vec(), 0);
-    // Whether something is looked for in what stands here.
+    // Whether this component must be a directory.
     let mut above = is_directory;
     for _ in 0..MAX_REQUESTS {
         let here = Bytes::from(at.clone());

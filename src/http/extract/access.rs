@@ -1,8 +1,8 @@
 //! The extractors that turn a request into proofs: [`Caller`] for its identified sender, and one type for each relation, which proves that
 //! the caller has it on the system of the path. There is none for [`Access`] alone: an operation that names no relation does not compile.
 //!
-//! All begin with `enter`, whose order is visible to callers: a closed site identifies nobody, and unidentified clients do not learn which
-//! names an operation knows. So none of its steps is a layer before the handler.
+//! All begin with `enter`, whose order is visible to callers: during a maintenance of the whole site no token is checked, and unidentified
+//! clients do not learn which names an operation knows. So none of its steps is a layer before the handler.
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;

@@ -433,7 +433,7 @@ mod tests {
     use crate::http::server::request_metrics;
     use crate::rest::RestError;
     use crate::ssh::{CommandError, TransportError};
-    use crate::transfer::s3::StoreError;
+    use crate::transfer::s3::ObjectStoreError;
 
     /// The statuses of all problems.
     fn statuses() -> BTreeSet<u16> {
@@ -474,7 +474,7 @@ mod tests {
     #[test]
     fn the_wrapped_error_speaks_and_only_causes_of_ours_are_shown() {
         let source = RestError::Timeout(Duration::from_secs(5));
-        let store = StoreError::Unanswered { store: "s3".to_owned(), task: "begin an upload", source };
+        let store = ObjectStoreError::Unanswered { store: "s3".to_owned(), task: "begin an upload", source };
         let problem = Problem::from(ServiceError::from(store));
         assert_eq!(problem.0.message, "the object store s3 did not answer when it was asked to begin an upload");
         assert_eq!(problem.0.caused_by, Some(vec!["the service did not answer within 5 s".to_owned()]));

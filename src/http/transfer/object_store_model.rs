@@ -224,7 +224,7 @@ impl DownloadFileResponse {
     }
 }
 
-/// The URL for the one who may use it.
+/// The URL for the user who may use it.
 fn shown(url: &Secret) -> String {
     url.expose().to_owned()
 }

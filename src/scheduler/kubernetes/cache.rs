@@ -1,7 +1,7 @@
 //! The jobs of all users as the API server reports their changes, so that a list is answered from memory.
 //!
-//! The cache answers only while all its watches stand. Otherwise the API server is queried, and its failure is the answer: what was known
-//! before is never told as what is. A change that Goldcrest itself has made is stored at once, so that users see their own changes.
+//! The cache answers only while all its watches stand. Otherwise the API server is queried, and its failure is the answer: stale state is
+//! never returned as current. A change that Goldcrest itself has made is stored at once, so that users see their own changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Connection, Failure, Selection};
+use super::connection::{ApiFailure, Connection, Selection};
 use super::names::{OURS, POD_JOB, USER};
 use super::state::{Known, annotation};
 use crate::domain::Username;
@@ -42,7 +42,7 @@ pub(super) struct Cache {
     refusals: Kept<Event>,
     /// Counts the changes.
     changes: watch::Sender<u64>,
-    /// Held by whoever keeps it current, of whom there may be two while a configuration replaces another.
+    /// Locked by the task that keeps it current; during a reload there may be two.
     keeper: tokio::sync::Mutex<()>,
 }
 
@@ -97,7 +97,7 @@ impl Cache {
         self.count();
     }
 
-    /// The number of changes, for whoever waits for the next.
+    /// The number of changes, for callers that wait for the next.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -185,7 +185,7 @@ impl<T: Cached> Kept<T> {
         Some(namespace)
     }
 
-    /// Stores a whole list of this version, and drops what is older and not in it. Gives the namespaces that it concerns.
+    /// Stores a whole list of this version, and drops older objects that are not in it. Gives the namespaces that it concerns.
     fn replace(&self, list: Vec<T>, listed: &str) -> Vec<String> {
         let listed = version(Some(listed));
         let mut objects = self.0.write();
@@ -230,7 +230,7 @@ impl<T: Cached> Kept<T> {
         connection: &Connection,
         selection: Selection<'_>,
         notify: &(dyn Fn(&str) + Sync),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ApiFailure> {
         let (list, mut version) = connection.list_all::<T>(selection).await?;
         let mut events = connection.watch::<T>(selection, &version).await?;
         self.replace(list, &version).iter().for_each(|namespace| notify(namespace));

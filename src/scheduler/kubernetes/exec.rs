@@ -6,7 +6,7 @@ use futures::stream::StreamExt;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::connection::{Actor, Failure, Messages};
+use super::connection::{Actor, ApiFailure, Messages};
 use super::jobs::{Jobs, rejected};
 use super::names::JobRef;
 use crate::domain::{JobId, Signal, Username};
@@ -43,7 +43,7 @@ impl Jobs {
         let pod = progress.pod.filter(|_| progress.is_running).ok_or_else(|| rejected("the job does not run"))?;
         let time = self.connection.timeout();
         let run = async {
-            let messages = self.connection.exec(Actor::User(user), &namespace, &pod, command).await.map_err(Failure::of_write)?;
+            let messages = self.connection.exec(Actor::User(user), &namespace, &pod, command).await.map_err(ApiFailure::of_write)?;
             collect(messages).await
         };
         let late = |_| SchedulerError::Command { operation: "attach", source: CommandError::Transport(TransportError::Execution(time)) };
@@ -51,11 +51,11 @@ impl Jobs {
     }
 }
 
-/// Gathers what a command prints, until its status comes.
+/// Collects the output of a command until its status comes.
 async fn collect(mut messages: Messages) -> Result<AttachOutput, SchedulerError> {
     let mut output = AttachOutput { stdout: Vec::new(), stderr: Vec::new(), exit: 0 };
     while let Some(message) = messages.next().await {
-        let message = message.map_err(Failure::of_write)?;
+        let message = message.map_err(ApiFailure::of_write)?;
         let Some((&channel, data)) = message.split_first() else { continue };
         match channel {
             STDOUT => output.stdout.extend_from_slice(data),
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     async fn collected(messages: &[&'static [u8]]) -> Result<AttachOutput, SchedulerError> {
-        let messages: Vec<Result<Bytes, Failure>> = messages.iter().map(|message| Ok(Bytes::from_static(message))).collect();
+        let messages: Vec<Result<Bytes, ApiFailure>> = messages.iter().map(|message| Ok(Bytes::from_static(message))).collect();
         collect(stream::iter(messages).boxed()).await
     }
 

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::admission::{self, Refusal};
+use super::admission::{self, Disallowed};
 use super::config::{Profile, TolerationConfig};
 use super::names::{ACCOUNT, CONTAINER, GOLDCREST, JOB_NAME, MANAGED_BY, POD_INDEX, POD_JOB, PROFILE, REQUEST, USER};
 use super::request::JobRequest;
@@ -54,7 +54,7 @@ impl Manifests<'_> {
     ///
     /// # Errors
     /// What `admission` refuses.
-    pub(super) fn job(&self) -> Result<Job, Refusal> {
+    pub(super) fn job(&self) -> Result<Job, Disallowed> {
         Ok(Job { metadata: self.metadata(Some(self.name)), spec: Some(self.spec()?), status: None })
     }
 
@@ -62,7 +62,7 @@ impl Manifests<'_> {
     ///
     /// # Errors
     /// What `admission` refuses.
-    pub(super) fn cron_job(&self, schedule: &ScheduleDescription) -> Result<CronJob, Refusal> {
+    pub(super) fn cron_job(&self, schedule: &ScheduleDescription) -> Result<CronJob, Disallowed> {
         let mut metadata = self.metadata(Some(self.name));
         // The name is the schedule's, which its jobs have too.
         metadata.annotations.get_or_insert_default().extend(schedule.name.clone().map(|name| (JOB_NAME.to_owned(), name)));
@@ -80,7 +80,7 @@ impl Manifests<'_> {
         Ok(CronJob { metadata, spec: Some(spec), status: None })
     }
 
-    fn spec(&self) -> Result<JobSpec, Refusal> {
+    fn spec(&self) -> Result<JobSpec, Disallowed> {
         let JobRequest { job, tasks, .. } = self.request;
         let count = tasks.map(|tasks| signed(tasks.count));
         let spec = JobSpec {
@@ -104,7 +104,7 @@ impl Manifests<'_> {
         Ok(spec)
     }
 
-    /// Adds what the site says of the job's profile.
+    /// Adds the site's settings for the job's profile.
     fn place(&self, pod: &mut PodSpec) {
         let Profile { node_selector, tolerations, priority_class, .. } = self.request.profile;
         pod.node_selector = Some(node_selector.clone()).filter(|labels| !labels.is_empty());

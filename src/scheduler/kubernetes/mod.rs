@@ -39,7 +39,7 @@ use serde_json::json;
 pub use config::{Config, Mistake, PodSecurity, Profile, TolerationConfig};
 pub use connection::SetupError;
 
-use self::connection::{Actor, Failure, Selection};
+use self::connection::{Actor, ApiFailure, Selection};
 use self::images::Images;
 use self::jobs::{Jobs, is_over, rejected};
 use self::logs::Outputs;
@@ -92,15 +92,15 @@ impl Kubernetes {
             return Err(rejected("the job runs already: a job is held before it starts"));
         }
         let patch = json!({"spec": {"suspend": suspend}});
-        self.jobs.change(user, &namespace, id.as_str(), &patch).await.map_err(Failure::of_write)
+        self.jobs.change(user, &namespace, id.as_str(), &patch).await.map_err(ApiFailure::of_write)
     }
 
     async fn node_objects(&self) -> Result<Vec<KubernetesNode>, SchedulerError> {
-        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(Failure::of_read)
+        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(ApiFailure::of_read)
     }
 
     async fn quotas(&self, namespace: &str) -> Result<Vec<ResourceQuota>, SchedulerError> {
-        self.jobs.connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(Failure::of_read)
+        self.jobs.connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(ApiFailure::of_read)
     }
 }
 
@@ -160,7 +160,7 @@ impl Scheduler for Kubernetes {
         let (namespace, observed) = self.jobs.one(user, name).await?;
         // Jobs of a schedule share its Secret.
         let secret = observed.script_secret().unwrap_or_else(|| name.to_owned());
-        let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(Failure::of_read)?;
+        let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(ApiFailure::of_read)?;
         let script = secret.and_then(|mut secret| secret.data.as_mut()?.remove(SCRIPT)).map(|script| bytes_to_text(&script.0));
         let (standard_input, standard_output, standard_error) = (None, None, None);
         Ok(vec![JobMetadata { id: id.clone(), script, standard_input, standard_output, standard_error, is_array: false }].into())
@@ -170,7 +170,7 @@ impl Scheduler for Kubernetes {
         let user = &principal.username;
         let (namespace, _) = self.jobs.changeable(user, id).await?;
         let ended = self.jobs.end(user, &namespace, id.as_str(), (CANCELLED_BY, user.as_str())).await;
-        ended.map(Reported::from).map_err(Failure::of_write)
+        ended.map(Reported::from).map_err(ApiFailure::of_write)
     }
 
     async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
@@ -214,7 +214,7 @@ impl Scheduler for Kubernetes {
 
     async fn nodes(&self, _: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         let ours = Selection { labels: OURS, fields: "" };
-        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(Failure::of_read) };
+        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(ApiFailure::of_read) };
         let (nodes, pods) = futures::future::try_join(self.node_objects(), pods).await?;
         Ok(site::nodes(&nodes, &pods, &self.profiles).into())
     }
@@ -258,6 +258,6 @@ impl Scheduler for Kubernetes {
     }
 
     async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
-        self.jobs.connection.ready().await.map_err(Failure::of_read)
+        self.jobs.connection.ready().await.map_err(ApiFailure::of_read)
     }
 }

@@ -139,7 +139,7 @@ fn over(what: &str, asked: impl std::fmt::Display, max: impl std::fmt::Display, 
     SchedulerError::Rejected(format!("the job asks for {asked} ({what}), and partition {} allows at most {max}", profile.name))
 }
 
-/// Refuses what a job asks for that Kubernetes, or this way to it, does not have.
+/// Refuses options of a job that Kubernetes, or this way to it, does not have.
 fn refuse_absent_features(job: &JobDescription) -> Result<(), SchedulerError> {
     const ONE_POD: &str = "each job, and each task of an array, is one pod on one node";
     const BY_PROFILE: &str = "the partition decides on the nodes";

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::CronJob;
 
 use super::Kubernetes;
-use super::connection::{Actor, Created, Failure, Selection};
+use super::connection::{Actor, ApiFailure, Created, Selection};
 use super::manifest::Manifests;
 use super::names::{GOLDCREST, JOB_NAME, MANAGED_BY, OURS, PROFILE, fresh_name};
 use super::pod::seconds;
@@ -27,13 +27,13 @@ impl Schedules for Kubernetes {
         let created = match connection.create(Actor::User(user), Some(&namespace), &cron_job).await {
             Ok(Created::New(created)) => created,
             Ok(Created::Exists) => return Err(SchedulerError::Rejected(format!("there is a schedule {name} already: try again"))),
-            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
+            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(ApiFailure::of_write)),
         };
         match connection.create(Actor::User(user), Some(&namespace), &manifests.secret("CronJob", &created.metadata)).await {
             Ok(_) => Ok(id),
             // Without its script the schedule is of no use.
             Err(failure) => {
-                connection.delete::<CronJob>(Actor::User(user), &namespace, &name).await.map_err(Failure::of_write)?;
+                connection.delete::<CronJob>(Actor::User(user), &namespace, &name).await.map_err(ApiFailure::of_write)?;
                 Err(failure.of_write())
             }
         }
@@ -43,14 +43,14 @@ impl Schedules for Kubernetes {
         let (user, connection) = (&principal.username, &self.jobs.connection);
         let Some(namespace) = self.jobs.tenants.find(connection, user).await? else { return Ok(Vec::new()) };
         let ours = Selection { labels: OURS, fields: "" };
-        let found = connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(Failure::of_read)?;
+        let found = connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(ApiFailure::of_read)?;
         Ok(found.iter().filter_map(read).collect())
     }
 
     async fn get(&self, principal: &Principal, id: &ScheduleId) -> Result<Schedule, SchedulerError> {
         let (user, connection) = (&principal.username, &self.jobs.connection);
         let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
-        let found = connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(Failure::of_read)?;
+        let found = connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(ApiFailure::of_read)?;
         found.filter(is_ours).as_ref().and_then(read).ok_or(SchedulerError::ScheduleNotFound)
     }
 
@@ -58,7 +58,7 @@ impl Schedules for Kubernetes {
         self.get(principal, id).await?;
         let (user, connection) = (&principal.username, &self.jobs.connection);
         let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
-        connection.delete::<CronJob>(Actor::User(user), &namespace, id.as_str()).await.map_err(Failure::of_write)
+        connection.delete::<CronJob>(Actor::User(user), &namespace, id.as_str()).await.map_err(ApiFailure::of_write)
     }
 }
 

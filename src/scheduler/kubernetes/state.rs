@@ -1,4 +1,4 @@
-//! Jobs as the API has them, made of a Job, its pods and what the Job controller has reported.
+//! Jobs as the API has them, from a Job, its pods and the reports of the Job controller.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Observed {
     refusals: HashMap<String, String>,
 }
 
-/// How far a job has come, for whoever works with its pod.
+/// The progress of a job, for code that works with its pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
     /// The name of its newest pod, if it has one.
@@ -59,7 +59,7 @@ impl Observed {
         Self { jobs, pods: by_job, refusals: HashMap::new() }
     }
 
-    /// Whether a Job should have pods by now and has none: what the Job controller has reported is worth a look.
+    /// Whether a Job should have pods by now and has none, so that the reports of the Job controller are read.
     pub(super) fn lacks_pods(&self) -> bool {
         let lacks = |job: &Arc<KubernetesJob>| {
             let name = job.metadata.name.as_deref().unwrap_or_default();
@@ -145,7 +145,7 @@ impl Observed {
     }
 }
 
-/// One Job, with what belongs to it.
+/// One Job, with its pods and reports.
 struct View<'a> {
     job: &'a KubernetesJob,
     pods: &'a [Arc<Pod>],

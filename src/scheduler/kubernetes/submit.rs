@@ -1,15 +1,15 @@
 //! Submitting a job, and asking whether it could be.
 //!
 //! The Job is made first, since it owns the Secret: whatever is left is removed with it. Its name is what makes a submission with a key happen once:
-//! the API server takes a name once, in the user's own namespace. Whoever is told that the name is taken reads what stands there, and makes
-//! what an attempt before did not get to.
+//! the API server takes a name once, in the user's own namespace. If the name is taken, the request reads the existing Job and creates whatever
+//! the earlier attempt did not.
 
 use k8s_openapi::api::batch::v1::Job as KubernetesJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Kubernetes;
-use super::admission::Refusal;
-use super::connection::{Actor, Created, Failure};
+use super::admission::Disallowed;
+use super::connection::{Actor, ApiFailure, Created};
 use super::manifest::Manifests;
 use super::names::{REQUEST, fresh_name, is_ours, name_of};
 use super::quantity;
@@ -34,7 +34,7 @@ impl Kubernetes {
         quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
         let created = match self.jobs.connection.create(Actor::User(user), Some(&namespace), &manifests.job()?).await {
             Ok(created) => created,
-            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
+            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(ApiFailure::of_write)),
         };
         // The Job is its own record.
         let record = key.map(|_| RecordPlace::Cluster);
@@ -56,15 +56,15 @@ impl Kubernetes {
         let created = self.jobs.connection.create(Actor::User(user), Some(namespace), &manifests.secret("Job", job)).await;
         match created {
             Ok(_) => Ok(()),
-            Err(failure @ Failure::Refused { code: ..500, .. }) => {
+            Err(failure @ ApiFailure::Refused { code: ..500, .. }) => {
                 self.jobs
                     .connection
                     .delete::<KubernetesJob>(Actor::User(user), namespace, manifests.name)
                     .await
-                    .map_err(Failure::of_write)?;
+                    .map_err(ApiFailure::of_write)?;
                 Err(failure.before_write())
             }
-            Err(Failure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
+            Err(ApiFailure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
             Err(failure) => Err(failure.of_write()),
         }
     }
@@ -72,7 +72,7 @@ impl Kubernetes {
     /// Takes the Job that stands under the name for the one that was asked for, where it is.
     async fn adopt(&self, user: &Username, namespace: &str, manifests: &Manifests<'_>) -> Result<(), SchedulerError> {
         let (actor, scope) = (Actor::User(user), Some(namespace));
-        let unknown = |failure: Failure| match failure.of_read() {
+        let unknown = |failure: ApiFailure| match failure.of_read() {
             SchedulerError::Down(reason) => SchedulerError::Unanswered(reason),
             error => error,
         };
@@ -95,7 +95,7 @@ impl Kubernetes {
             let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
             quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
             let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job()?).await;
-            asked.map_err(Failure::of_read)?;
+            asked.map_err(ApiFailure::of_read)?;
         }
         Ok(JobEstimate { cpus: Some(request.cpus), partition: Some(request.profile.name.clone()), ..JobEstimate::default() })
     }
@@ -106,8 +106,8 @@ impl Kubernetes {
     }
 }
 
-impl From<Refusal> for SchedulerError {
-    fn from(refusal: Refusal) -> Self {
+impl From<Disallowed> for SchedulerError {
+    fn from(refusal: Disallowed) -> Self {
         Self::Denied(refusal.to_string())
     }
 }

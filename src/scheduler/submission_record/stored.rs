@@ -1,10 +1,10 @@
-//! The record of a submission in the store, for what can have none on the cluster: a home directory that cannot be written, and slurmrestd.
+//! The record of a submission in the store, for submissions that can have none on the cluster: a home directory that cannot be written, and slurmrestd.
 //!
 //! An attempt is a claim of the store. The store does not show when an attempt ends whose replica was killed, and what it has sent may be
 //! taken late. So the next attempt begins only when no job with the tag is to be found, and
 //! - the earlier attempt certainly had no effect, as its own replica settled; or
 //! - its beginning lies [`RecordSettings::certain`] back by the store's clock, and this replica has known of it, by a clock that does not
-//!   jump, for longer than an attempt takes and the scheduler after it; and all who may know of its job were asked and could tell.
+//!   jump, for longer than an attempt takes and the scheduler after it; and all sources that may know its job were asked and answered.
 //!
 //! Until then the outcome is [`SchedulerError::Undecided`]; where not all can tell even after that time, [`SchedulerError::Undecidable`]. An attempt is a separate task, which continues if its client is gone, and never sends
 //! anything later than [`RecordSettings::attempt`] after its claim.
@@ -38,7 +38,7 @@ pub(in crate::scheduler) trait TaggedSubmission: Send + Sync {
     /// Submits the job, once.
     async fn send(&self) -> Result<JobId, SchedulerError>;
 
-    /// Looks for the job, submitted after `began` (Unix seconds). It fails where not all could be asked who may know it.
+    /// Looks for the job, submitted after `began` (Unix seconds). It fails unless all sources that may know it answered.
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 }
 
@@ -58,7 +58,7 @@ pub(in crate::scheduler) enum Trace {
 pub struct StoredRecords {
     store: Arc<dyn Store>,
     settings: RecordSettings,
-    /// The name of this replica's host, for those who come while an attempt is under way.
+    /// The name of this replica's host, for requests that come while an attempt is under way.
     host: Arc<str>,
     /// When attempts of others were first seen to have ended without a result.
     sightings: Arc<Mutex<HashMap<(String, u32), Instant>>>,

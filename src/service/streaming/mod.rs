@@ -29,7 +29,7 @@ use crate::filesystem::{FilesystemError, regular};
 use crate::transfer::Streamer;
 use crate::transfer::streamer::{self, Direction, Endpoint, Report};
 
-pub use stream::{Ended, Stream};
+pub use stream::{StopReason, Stream};
 
 use super::streams::{MAX_CONNECTED_PER_USER, MAX_WAITING_PER_USER, Transfer, WaitingTransfer};
 use stream::JobState;
@@ -183,7 +183,7 @@ fn new_secret() -> Result<Secret, ServiceError> {
 
 /// Why a client is not let in.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum StreamRefusal {
     /// The secret is that of no transfer, or was used.
     #[error("the secret is wrong, or was used")]
     WrongSecret,
@@ -207,7 +207,7 @@ pub enum Refusal {
     Service(#[from] ServiceError),
 }
 
-impl Refusal {
+impl StreamRefusal {
     /// The class of the failure.
     pub fn kind(&self) -> Kind {
         use crate::error::Classify;
@@ -227,30 +227,30 @@ impl Refusal {
 ///
 /// # Errors
 /// Why not. Unless the job has ended, the secret still works.
-pub async fn claim(gate: &Gate, secret: &str, address: IpAddr) -> Result<Stream, Refusal> {
+pub async fn claim(gate: &Gate, secret: &str, address: IpAddr) -> Result<Stream, StreamRefusal> {
     let streams = gate.state().streams;
     if streams.is_barred(address) {
-        return Err(Refusal::TooManyAttempts);
+        return Err(StreamRefusal::TooManyAttempts);
     }
     let Some(waiting) = streams.claim(secret) else {
         streams.count_attempt(address);
         tracing::info!(%address, "a client of streamer was refused: its secret is that of no transfer");
-        return Err(Refusal::WrongSecret);
+        return Err(StreamRefusal::WrongSecret);
     };
     let outcome = async {
-        let connected = streams.connected.take(&waiting.username(), 1).ok_or(Refusal::TooManyClients)?;
+        let connected = streams.connected.take(&waiting.username(), 1).ok_or(StreamRefusal::TooManyClients)?;
         let relation = if waiting.direction == Direction::Upload { Relation::Write } else { Relation::Submit };
         let mut requester = waiting.requester();
         requester.address = Some(address);
         let access = gate.readmit(requester, relation, &waiting.system).await?;
         match stream::job_state(&access, &waiting.job).await? {
             JobState::Running => Ok(Stream::new(access, connected, &waiting)),
-            JobState::Waiting | JobState::Unknown => Err(Refusal::NotRunning),
-            JobState::Ended => Err(Refusal::Ended),
+            JobState::Waiting | JobState::Unknown => Err(StreamRefusal::NotRunning),
+            JobState::Ended => Err(StreamRefusal::Ended),
         }
     };
     let outcome = outcome.await;
-    if matches!(&outcome, Ok(_) | Err(Refusal::Ended)) {
+    if matches!(&outcome, Ok(_) | Err(StreamRefusal::Ended)) {
         streams.remove(&waiting);
     }
     outcome

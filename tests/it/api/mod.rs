@@ -50,7 +50,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
-use goldcrest::cluster::{Capabilities, Cluster, Files};
+use goldcrest::cluster::{Capabilities, Cluster, FileCapability};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
 use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
 use goldcrest::mirror::{Journal, Mirror};
@@ -78,7 +78,7 @@ pub fn whole(
     scheduler: Arc<dyn Scheduler>,
     operations: impl Into<goldcrest::filesystem::Files>,
 ) -> Capabilities {
-    Capabilities { compute: Some(scheduler), files: Some(Files { transport, operations: operations.into() }), objects: None }
+    Capabilities { compute: Some(scheduler), files: Some(FileCapability { transport, operations: operations.into() }), objects: None }
 }
 
 /// How `daint` is set up.

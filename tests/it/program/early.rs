@@ -12,7 +12,7 @@ async fn a_command_that_fails_early_is_heard_while_content_is_left_to_send() {
     for access in ["sftp", "exec"] {
         let node = LoginNode::start("ada").await;
         let change = |text: String| text.replace("    probing: ", &format!("    file_access: {access}\n    probing: "));
-        let mut program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
+        let program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
         program.is_up().await;
         let (token, folder) = (program.token("ada"), program.files.path().to_str().unwrap().to_owned());
         for (uri, words) in [

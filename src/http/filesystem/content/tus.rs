@@ -22,7 +22,7 @@ use crate::http::filesystem::model::request::CreationParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::service::contents::TransferForm;
-use crate::service::uploads::{self, Addition, EXPIRES, NewUpload, Upload};
+use crate::service::uploads::{self, Addition, EXPIRES, NewUpload, ResumableUpload};
 use crate::service::{Access, ServiceError};
 
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -174,7 +174,7 @@ pub(crate) async fn state(
     UploadIdText(id): UploadIdText,
     _version: SpokenVersion,
 ) -> Result<Response, Problem> {
-    let upload = Upload::from_id(&id)?;
+    let upload = ResumableUpload::from_id(&id)?;
     let offset = uploads::offset(&access, &upload).await?;
     let mut answer = HeaderMap::new();
     answer.insert(UPLOAD_OFFSET, HeaderValue::from(offset));
@@ -223,7 +223,7 @@ pub(crate) async fn extend(
     headers: ExtensionHeaders,
     body: Body,
 ) -> Result<Response, Problem> {
-    let upload = Upload::from_id(&id)?;
+    let upload = ResumableUpload::from_id(&id)?;
     let ExtensionHeaders { offset, content } = headers;
     let offset = receive(&api, offset, content, body, |addition| uploads::extend(&access, &upload, addition)).await?;
     let mut answer = HeaderMap::new();
@@ -248,7 +248,7 @@ pub(crate) async fn remove(
     UploadIdText(id): UploadIdText,
     _version: SpokenVersion,
 ) -> Result<StatusCode, Problem> {
-    uploads::remove(&access, &Upload::from_id(&id)?).await?;
+    uploads::remove(&access, &ResumableUpload::from_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

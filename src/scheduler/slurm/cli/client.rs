@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::alter::{Alter, Kill};
 use super::controller::Controller;
 use super::delimiter::Delimiter;
-use super::ended::Ended;
+use super::ended::EndedJobs;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
 use super::limits::{ShowAssociations, ShowPartitions, ShowQos, Sshare};
 use super::sacct::{Runs, Sacct, Span};
@@ -52,7 +52,7 @@ const ANY_TIME: Span = Span::Points(None, None);
 pub struct SlurmCli {
     controller: Controller,
     config: Arc<OnceCell<ClusterConfig>>,
-    ended: Option<Arc<Ended>>,
+    ended: Option<Arc<EndedJobs>>,
     records: RecordSettings,
     stored: Option<StoredRecords>,
     accounting_failure: Arc<Recurring>,
@@ -74,7 +74,7 @@ impl SlurmCli {
     /// The same, with accounting's answer to a list reused for up to `freshness` where that is safe.
     #[must_use]
     pub fn remembering(mut self, freshness: Duration) -> Self {
-        self.ended = (!freshness.is_zero()).then(|| Arc::new(Ended::new(freshness)));
+        self.ended = (!freshness.is_zero()).then(|| Arc::new(EndedJobs::new(freshness)));
         self
     }
 

@@ -53,7 +53,7 @@ const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reserv
 pub struct SlurmRest {
     pub(super) endpoint: Arc<Endpoint>,
     stored: Option<StoredRecords>,
-    /// Slurm's commands, for what slurmrestd does not give.
+    /// Slurm's commands, for operations that slurmrestd lacks.
     commands: Option<Arc<dyn Scheduler>>,
     accounting_failure: Arc<Recurring>,
 }
@@ -258,7 +258,7 @@ impl Scheduler for SlurmRest {
         let user = (!query.all_users).then(|| principal.username.as_str());
         let (queued, accounted) = join!(self.queued(principal), self.accounted_of(principal, &since, "now", user));
         let mut jobs = merge::list(queued?, accounted?, query);
-        // The oldest version does not name the controller's users: a job that accounting does not name either is nobody's.
+        // The oldest version does not name the controller's users: a job that accounting does not name either has no known owner.
         jobs.value.retain(|job| query.all_users || job.user.as_deref() == Some(principal.username.as_str()));
         Ok(jobs)
     }

@@ -171,7 +171,7 @@ impl RemoteCommand for Sbatch<'_> {
         input.freeze()
     }
 
-    /// That of the login, which the job gets; [`SUBMIT`] itself clears what steers sbatch.
+    /// The environment of the login, which the job gets; [`SUBMIT`] itself clears the variables that change how sbatch behaves.
     fn environment(&self) -> Environment {
         Environment::Login
     }
