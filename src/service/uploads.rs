@@ -17,7 +17,7 @@ use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
-use super::contents::TransferForm;
+use super::contents::{TransferForm, directory_in_place};
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::parts::Parts;
@@ -112,7 +112,7 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
         return Err(ServiceError::unless(FilesystemError::Exists(target), upload.expected()));
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
-    change.end(files.begin_part(access.principal(), &part, &target).await)?;
+    change.end(files.begin_part(access.principal(), &part, &target).await).map_err(directory_in_place)?;
     if length == 0 {
         place(access, &upload, &target, &part).await?;
     }
