@@ -39,6 +39,18 @@ pub(super) fn apply(root: &mut Node, variables: impl Iterator<Item = (String, St
     }
 }
 
+/// Warnings about variables that are named as if they set a key and do not, since one of two underscores is missing.
+pub(super) fn misspelt(variables: &[(String, String)]) -> Vec<Problem> {
+    let warning = |(name, _): &(String, String)| {
+        let (prefix, path) = name.split_at_checked(PREFIX.len() - 1)?;
+        let is_key = path.contains("__") || BARE.contains(&path.to_ascii_lowercase().as_str());
+        let is_misspelt = prefix.eq_ignore_ascii_case(&PREFIX[..PREFIX.len() - 1]) && !path.starts_with('_') && is_key;
+        let message = format!("is not read: the name of a variable for a key is {PREFIX}{path}");
+        is_misspelt.then(|| Problem::new("", message).at(Some(&Origin::Environment(name.as_str().into()))))
+    };
+    variables.iter().filter_map(warning).collect()
+}
+
 fn value(name: &str, text: &str) -> Result<Node, Problem> {
     let origin = Origin::Environment(name.into());
     if !text.trim_start().starts_with(['{', '[']) {

@@ -109,8 +109,8 @@ pub fn from_yaml(text: &str, env: impl Iterator<Item = (String, String)>) -> Res
     assemble(root, env)
 }
 
-/// Adds the files of the folder and the variables; returns the mistakes in them.
-fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> Vec<Problem> {
+/// Adds the files of the folder and the variables; returns the mistakes in them, and the warnings.
+fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> (Vec<Problem>, Vec<Problem>) {
     let mut problems = Vec::new();
     let variables: Vec<(String, String)> = env.collect();
     // Twice, so that a variable can change a cluster of the folder, and can name the folder.
@@ -118,12 +118,12 @@ fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> 
     environment::apply(root, variables.iter().cloned(), &mut problems);
     hub_service::apply(root, &variables, &mut problems);
     read_folder(root, &mut problems);
-    problems
+    (problems, environment::misspelt(&variables))
 }
 
 fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
-    let problems = add_sources(&mut root, env);
-    let mut walk = Interpreter::new(problems);
+    let (problems, warnings) = add_sources(&mut root, env);
+    let mut walk = Interpreter::new(problems, warnings);
     let mut sections = walk.interpret(&root, &schema());
     let mut fingerprints = Fingerprints::of(sections.document());
     let mut auth = sections.take_section("auth");

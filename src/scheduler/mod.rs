@@ -198,14 +198,9 @@ pub enum SchedulerError {
     /// The scheduler rejected the request: the scheduler's own words.
     #[error("{0}")]
     Rejected(String),
-    /// This member of the job's description asks for something that this scheduler does not have.
-    #[error("`{member}` cannot be given on this system: {reason}")]
-    Member {
-        /// The member's name in documents.
-        member: &'static str,
-        /// Why, and what to do.
-        reason: &'static str,
-    },
+    /// These members of the job's description ask for something that this scheduler does not have; never empty.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Members(Vec<RefusedMember>),
     /// The scheduler forbids it to the caller: the scheduler's own words.
     #[error("{0}")]
     Denied(String),
@@ -283,7 +278,32 @@ fn cancel_ended(jobs: &[Job], principal: &Principal) -> Result<(), SchedulerErro
     }
 }
 
+/// A member of a job's description that asks for something that the scheduler does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` cannot be given on this system: {reason}")]
+pub struct RefusedMember {
+    /// The member's name in documents.
+    pub name: &'static str,
+    /// Why, and what to do.
+    pub reason: &'static str,
+}
+
 impl SchedulerError {
+    /// The refusal of one member, with the reason and what to do.
+    pub fn member(name: &'static str, reason: &'static str) -> Self {
+        Self::Members(vec![RefusedMember { name, reason }])
+    }
+
+    /// Refuses the members that are marked, each with its reason, all at once.
+    ///
+    /// # Errors
+    /// [`SchedulerError::Members`] if there is one.
+    pub fn refuse_members(members: impl IntoIterator<Item = (&'static str, bool, &'static str)>) -> Result<(), Self> {
+        let refused: Vec<RefusedMember> =
+            members.into_iter().filter(|(_, is_refused, _)| *is_refused).map(|(name, _, reason)| RefusedMember { name, reason }).collect();
+        if refused.is_empty() { Ok(()) } else { Err(Self::Members(refused)) }
+    }
+
     /// Wraps a command's error under the name of the operation; for `map_err`.
     pub fn command(operation: &'static str) -> impl FnOnce(CommandError) -> Self {
         move |source| Self::Command { operation, source }
@@ -295,7 +315,7 @@ impl Classify for SchedulerError {
         match self {
             Self::JobNotFound | Self::ScheduleNotFound => Kind::NotFound,
             Self::TooMuchOutput(_) => Kind::TooLarge,
-            Self::Rejected(_) | Self::Member { .. } | Self::KeyReused => Kind::Invalid,
+            Self::Rejected(_) | Self::Members(_) | Self::KeyReused => Kind::Invalid,
             Self::UnderWay { .. } | Self::Undecided { .. } | Self::Undecidable { .. } => Kind::Conflict,
             Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,

@@ -2,13 +2,13 @@
 
 use crate::domain::{Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobProfile, JobQuery, JobScript, Reading, Reported};
 use crate::error::{Classify, Kind};
-use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
+use crate::scheduler::{AttachOutput, RefusedMember, SchedulerError, Submitted};
 
 use super::audit::Change;
 use super::counts::{Action, ChangeOutcome};
 use super::submission::{self, Submission};
 use super::text::{Findings, MAX_ARGUMENT_BYTES};
-use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
+use super::{Access, AccountingRequest, IdempotencyKey, InvalidField, InvalidRequest, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
@@ -59,12 +59,12 @@ fn ask_by_list(access: &Access) -> String {
     )
 }
 
-/// The scheduler's refusal of one member becomes the error of that field.
+/// The scheduler's refusal of members becomes the errors of those fields.
 pub(super) fn refused(error: SchedulerError) -> ServiceError {
     match error {
-        SchedulerError::Member { member, reason } => {
-            let message = format!("it cannot be given on this system: {reason}");
-            InvalidRequest::new(member, message).into()
+        SchedulerError::Members(refused) => {
+            let field = |RefusedMember { name, reason }| InvalidField::new(name, format!("it cannot be given on this system: {reason}"));
+            refused.into_iter().map(field).collect::<InvalidRequest>().into()
         }
         error => error.into(),
     }

@@ -13,6 +13,7 @@ use crate::transfer::S3;
 use crate::transfer::s3::{self, MultipartUpload, ObjectStore, Side};
 
 use super::audit::Change;
+use super::contents::NAMES_THE_FILE;
 use super::counts::Action;
 use super::transfers::{JobContext, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
@@ -60,7 +61,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
     let (store, _) = store(access)?;
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
-        return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
+        return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
     }
     let size = size.ok_or_else(|| InvalidRequest::new("size", "say how large the file is, in bytes"))?;
     let parts = store.parts(size).map_err(|error| InvalidRequest::new("size", error.to_string()))?;

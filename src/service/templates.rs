@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::text::{check_line, whole_match};
+use super::text::{check_line, mistake_in, whole_match};
 use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, ServiceError, Submission, jobs};
 use crate::cluster::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 use crate::domain::{JobScript, Reported, excerpt, nearest_name};
@@ -174,7 +174,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
         if parameter.minimum.zip(parameter.maximum).is_some_and(|(min, max)| min > max) {
             add(place(".maximum"), "must not be below the minimum");
         }
-        if let Some(error) = parameter.pattern.as_deref().map(whole_match).and_then(Result::err) {
+        if let Some(error) = parameter.pattern.as_deref().and_then(mistake_in) {
             add(place(".pattern"), &format!("must be a regular expression: {error}"));
         } else if let Some(Err(message)) = parameter.default_value().map(|value| text(parameter, value)) {
             add(place(".default"), &format!("must be a value that the parameter takes: {message}"));

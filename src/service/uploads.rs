@@ -17,7 +17,7 @@ use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
-use super::contents::TransferForm;
+use super::contents::{TransferForm, directory_in_place};
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::upload_files::UploadFiles;
@@ -112,7 +112,9 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<ResumableUpload, S
         return Err(ServiceError::unless(FilesystemError::Exists(target), upload.expected()));
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
-    change.end(files.begin_part(access.principal(), &part, &target).await).map_err(|error| error.showing(&part, &target))?;
+    change
+        .end(files.begin_part(access.principal(), &part, &target).await)
+        .map_err(|error| directory_in_place(error.showing(&part, &target)))?;
     if length == 0 {
         place(access, &upload, &target, &part).await.map_err(|error| showing(error, &part, &target))?;
     }

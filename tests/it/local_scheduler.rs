@@ -230,10 +230,11 @@ async fn the_time_limit_of_the_request_comes_before_that_of_the_script_and_what_
         let job = JobDescription { options, ..host.description(script) };
         let id = host.scheduler.submit(&host.ada, &job).await.unwrap().value;
         assert_eq!(host.wait_for_state(&id, "TIMEOUT").await.times.limit, Some(2));
-        let options = JobOptions { qos: Some("x".to_owned()), ..JobOptions::default() };
+        let options = JobOptions { qos: Some("x".to_owned()), hold: true, ..JobOptions::default() };
         let refused = JobDescription { options, ..host.description("#!/bin/sh\n") };
         let error = host.scheduler.validate(&host.ada, &refused).await.unwrap_err();
-        assert!(matches!(error, SchedulerError::Member { member: "qos", .. }), "{error:?}");
+        let SchedulerError::Members(refused) = error else { panic!("{error:?}") };
+        assert_eq!(refused.iter().map(|member| member.name).collect::<Vec<_>>(), ["qos", "hold"]);
         host.scheduler.validate(&host.ada, &host.description("#!/bin/sh\n")).await.unwrap();
         assert_eq!(host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().value.len(), 1);
         host.nothing_is_left().await;

@@ -197,6 +197,7 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
             scheduler(walk, &format!("{path}.scheduler"), config);
         }
         capabilities(walk, &path, config);
+        file_systems(walk, &path, config);
         templates(walk, &format!("{path}.job_templates"), &config.job_templates);
         for (place, message) in config.commands.iter().flat_map(service::commands::mistakes) {
             walk.report(&format!("{path}.commands.{place}"), message);
@@ -244,6 +245,15 @@ fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
             for (key, _) in listed.into_iter().filter(|(_, is_given)| *is_given) {
                 walk.warning(&format!("{path}.{key}"), "has no effect without ssh");
             }
+        }
+    }
+}
+
+/// The file systems of a system, none of which is named twice.
+fn file_systems(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
+    for (index, file_system) in config.file_systems.iter().enumerate() {
+        if let Some(first) = config.file_systems[..index].iter().position(|other| other.path == file_system.path) {
+            walk.warning(&format!("{path}.file_systems[{index}].path"), format!("is the path of file_systems[{first}] already"));
         }
     }
 }

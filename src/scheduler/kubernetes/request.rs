@@ -96,8 +96,7 @@ fn profile<'a>(job: &JobDescription, profiles: &'a [Profile]) -> Result<&'a Prof
 
 fn image(options: &JobOptions, profile: &Profile, default_image: Option<&String>, images: &Images) -> Result<String, SchedulerError> {
     let image = options.container_image.as_ref().or(profile.image.as_ref()).or(default_image);
-    let image =
-        image.ok_or(SchedulerError::Member { member: "containerImage", reason: "name an image: this system has no default one" })?;
+    let image = image.ok_or(SchedulerError::member("containerImage", "name an image: this system has no default one"))?;
     if !images.allow(image) {
         return Err(SchedulerError::Denied(format!("the image {image:?} is not among those that this system allows")));
     }
@@ -165,10 +164,7 @@ fn refuse_absent_features(job: &JobDescription) -> Result<(), SchedulerError> {
         ("standardOutput", job.standard_output.is_some(), LOG),
         ("standardError", job.standard_error.is_some(), LOG),
     ];
-    match refused.into_iter().find(|(_, is_refused, _)| *is_refused) {
-        Some((member, _, reason)) => Err(SchedulerError::Member { member, reason }),
-        None => Ok(()),
-    }
+    SchedulerError::refuse_members(refused)
 }
 
 #[cfg(test)]
@@ -241,7 +237,7 @@ mod tests {
             ("array", described(|job| job.options.array = ArrayIndices::new("1-3").ok())),
         ] {
             let refused = read(&job, Profile::default());
-            assert!(matches!(refused, Err(SchedulerError::Member { member: named, .. }) if named == member), "{member}: {refused:?}");
+            assert!(matches!(&refused, Err(SchedulerError::Members(refused)) if refused[0].name == member), "{member}: {refused:?}");
         }
         let long = described(|job| job.script = JobScript::Inline("x".repeat(MAX_CONTENT + 1)));
         assert!(read(&long, Profile::default()).unwrap_err().to_string().contains("1047552"));

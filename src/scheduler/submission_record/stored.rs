@@ -249,7 +249,7 @@ fn had_no_effect(error: &SchedulerError) -> bool {
     match error {
         SchedulerError::Rejected(_)
         | SchedulerError::Denied(_)
-        | SchedulerError::Member { .. }
+        | SchedulerError::Members(_)
         | SchedulerError::Unsupported(_)
         | SchedulerError::JobNotFound => true,
         error => error.maybe_effected() == Some(false),

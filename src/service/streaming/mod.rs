@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::audit::Change;
-use super::contents::TransferForm;
+use super::contents::{NAMES_THE_FILE, TransferForm};
 use super::counts::Action;
 use super::transfers::{JobContext, TransferJob};
 use super::{Access, AccessError, Gate, ServiceError};
@@ -42,6 +42,9 @@ const MAX_CONCURRENT_REPORTS: usize = 16;
 
 /// The longest name of a host that clients are sent to.
 const MAX_HOST: usize = 255;
+
+/// What to do if the target of an upload exists.
+const REPLACE_HINT: &str = "remove it first, choose another name, or send the file with `PUT .../ops/upload`, which replaces it";
 
 /// A request for a transfer.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +75,7 @@ pub struct StreamTransfer {
 pub async fn upload(access: &Access, streamer: &Streamer, request: StreamRequest<'_>) -> Result<StreamTransfer, ServiceError> {
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
-        return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
+        return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
     }
     let size = request.size.unwrap_or(0);
     TransferForm::Stream.check(access, size, Alternative::TransferJob)?;
@@ -81,7 +84,12 @@ pub async fn upload(access: &Access, streamer: &Streamer, request: StreamRequest
     }
     let (files, principal) = (access.files().await?, access.principal());
     match files.stat(principal, &target, false).await {
-        Ok(_) => return Err(ServiceError::Forbidden(format!("{target} exists: a transfer by streamer overwrites nothing"))),
+        Ok(found) if FileType::from_mode(found.mode) == FileType::Directory => {
+            return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
+        }
+        Ok(_) => {
+            return Err(ServiceError::Forbidden(format!("{target} exists: a transfer by streamer overwrites nothing; {REPLACE_HINT}")));
+        }
         Err(FilesystemError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::domain::Username;
+use crate::domain::{Username, excerpt};
 use crate::ssh::connect::algorithms;
 use crate::ssh::connect::host_keys::KnownKeys;
 use crate::ssh::connect::liveness::{Liveness, WatchedStream};
@@ -117,7 +117,7 @@ async fn tcp(target: &Target, peer: &Peer<'_>) -> Result<TcpStream, ConnectAttem
 async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     target: &Target,
     peer: &Peer<'_>,
-    stream: S,
+    stream: WatchedStream<S>,
     kind: LaneKind,
     (channels, words): (&Arc<Channels>, &Arc<ServerWords>),
 ) -> Result<Handle<Watcher>, ConnectAttemptError> {
@@ -128,9 +128,10 @@ async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let (shown, noted) = oneshot::channel();
     let (channels, words) = (Arc::clone(channels), Arc::clone(words));
     let watcher = Watcher { host: host.to_owned(), port, known, shown: Some(shown), channels, words: Arc::clone(&words) };
+    let liveness = Arc::clone(stream.liveness());
     let shaking = client::connect_stream(config, stream, watcher);
     let shaken = limited(target.connection_timeout(), peer, "the key exchange", shaking).await?;
-    let handle = shaken.map_err(|error| ConnectAttemptError::from_session(peer, error, &words))?;
+    let handle = shaken.map_err(|error| ConnectAttemptError::from_session(peer, error, &words, &liveness.beginning()))?;
     if let Ok(key) = noted.await {
         target.trust.remember(host, port, &key).map_err(ConnectAttemptError::HostKey)?;
     }
@@ -266,6 +267,33 @@ const UNREADABLE: &str = "the server's login banner is not UTF-8 text, as RFC 42
 const DROPPED_HINT: &str = "it does so for MaxStartups, and from OpenSSH 9.8 on for PerSourcePenalties: exempt the address of this host by \
     PerSourcePenaltyExemptList";
 
+/// The maximum number of characters that are shown of the answer of a server that is not one of SSH.
+const MAX_SHOWN: usize = 80;
+
+/// What sshd itself says, before its identification, when it drops a connection for `MaxStartups` or `PerSourcePenalties`.
+const SAID_BY_SSHD: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+
+/// The answer of a server that is not one of SSH, for a message; nothing if there was none, or if it can be sshd's, which may send lines of text
+/// before its identification (RFC 4253, 4.2).
+fn foreign_answer(beginning: &[u8]) -> Option<String> {
+    let names_itself =
+        beginning.starts_with(b"SSH-") || b"SSH-".starts_with(beginning) || beginning.windows(5).any(|line| line == b"\nSSH-");
+    if beginning.is_empty() || names_itself {
+        return None;
+    }
+    let text = match std::str::from_utf8(beginning) {
+        // The last character may be cut.
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&beginning[..error.valid_up_to()]),
+        text => text,
+    };
+    let text = text.ok().filter(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
+    let Some(text) = text else { return Some("with bytes that are no text".to_owned()) };
+    if SAID_BY_SSHD.iter().any(|words| text.contains(words)) {
+        return None;
+    }
+    text.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| format!("\"{}\"", excerpt(line, MAX_SHOWN)))
+}
+
 impl ConnectAttemptError {
     fn from_io(peer: &Peer<'_>, error: &io::Error) -> Self {
         match error.kind() {
@@ -276,15 +304,18 @@ impl ConnectAttemptError {
         }
     }
 
-    fn from_session(peer: &Peer<'_>, error: SessionError, words: &ServerWords) -> Self {
-        match error {
-            SessionError::HostKey(reason) => Self::HostKey(reason),
-            SessionError::Ssh(russh::Error::IO(error)) => Self::from_io(peer, &error),
-            SessionError::Ssh(russh::Error::Disconnect | russh::Error::HUP) => {
+    /// `beginning` is what the server sent first.
+    fn from_session(peer: &Peer<'_>, error: SessionError, words: &ServerWords, beginning: &[u8]) -> Self {
+        let foreign = foreign_answer(beginning);
+        match (error, foreign) {
+            (SessionError::HostKey(reason), _) => Self::HostKey(reason),
+            (_, Some(answer)) => Self::Fatal(format!("{peer}: this is no SSH server: it answered {answer}; is the port that of sshd?")),
+            (SessionError::Ssh(russh::Error::IO(error)), _) => Self::from_io(peer, &error),
+            (SessionError::Ssh(russh::Error::Disconnect | russh::Error::HUP), _) => {
                 let said = words.quoted();
                 Self::Dropped(format!("{peer}: the server hung up before the key exchange was over{said}; {DROPPED_HINT}"))
             }
-            SessionError::Ssh(error) => Self::Fatal(format!("{peer}: the key exchange failed: {error}{}", words.quoted())),
+            (SessionError::Ssh(error), _) => Self::Fatal(format!("{peer}: the key exchange failed: {error}{}", words.quoted())),
         }
     }
 }
@@ -308,6 +339,31 @@ impl From<ConnectAttemptError> for TransportError {
                 tracing::warn!(%user, reason, "an SSH login was refused");
                 Self::AccountClosed(reason)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_server_that_is_not_one_of_ssh_is_shown() {
+        for (beginning, answer) in [
+            (&b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n"[..], Some("\"HTTP/1.1 400 Bad Request\"")),
+            (b"220 mail.example.org ESMTP\r\n", Some("\"220 mail.example.org ESMTP\"")),
+            (b"\x15\x03\x03\x00\x02", Some("with bytes that are no text")),
+            (b"\xff\xfe", Some("with bytes that are no text")),
+            (b"Z\xc3\xbcrich \xc3", Some("\"Zürich\"")),
+            (b"", None),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", None),
+            (b"SS", None),
+            (b"Authorized users only\r\nSSH-2.0-OpenSSH_9.6\r\n", None),
+            (b"Z\xfcrich\nSSH-2.0-OpenSSH_9.6\r\n", None),
+            (b"Exceeded MaxStartups\r\n", None),
+            (b"Not allowed at this time\r\n", None),
+        ] {
+            assert_eq!(foreign_answer(beginning).as_deref(), answer, "{beginning:?}");
         }
     }
 }

@@ -64,12 +64,13 @@ async fn a_value_that_cannot_be_is_refused_by_its_name() {
 
 #[tokio::test]
 async fn what_the_scheduler_does_not_have_is_refused_by_its_name_with_the_reason() {
-    let fails = Reply::SchedulerFails(SchedulerError::Member { member: "qos", reason: "there is none" });
+    let refused = [("qos", true, "there is none"), ("hold", true, "none either"), ("array", false, "")];
+    let fails = Reply::SchedulerFails(SchedulerError::refuse_members(refused).unwrap_err());
     let api = Api::new(vec![("alice: submit ...", fails)], vec![]);
-    let answer = api.call(Method::POST, "/compute/daint/jobs", Some(with(&json!({"qos": "x"})))).await;
-    let field = answer.json()["data"]["fields"][0].clone();
-    assert_eq!((answer.status, &field["name"]), (400, &json!("job.qos")), "{}", answer.json());
-    assert!(field["message"].as_str().unwrap().contains("there is none"), "{field}");
+    let answer = api.call(Method::POST, "/compute/daint/jobs", Some(with(&json!({"qos": "x", "hold": true})))).await;
+    let fields = answer.json()["data"]["fields"].clone();
+    assert_eq!((answer.status, &fields[0]["name"], &fields[1]["name"]), (400, &json!("job.qos"), &json!("job.hold")), "{fields}");
+    assert!(fields[0]["message"].as_str().unwrap().contains("there is none"), "{fields}");
 }
 
 #[tokio::test]

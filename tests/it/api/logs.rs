@@ -172,8 +172,10 @@ async fn what_cannot_be_told_or_read_has_a_reason() {
 
     let outside = (r#"alice: metadata "7""#, Reply::Metadata(vec![files_of("7", "/dev/shm/7.out")]));
     let answer = get("", vec![outside], vec![]).await;
-    assert_eq!(answer.status, 400);
-    assert!(answer.json()["detail"].as_str().unwrap().contains("does not match any of the defined filesystem paths"));
+    let field = answer.json()["data"]["fields"][0].clone();
+    assert_eq!((answer.status, &field["name"]), (400, &json!("job_id")));
+    let message = field["message"].as_str().unwrap();
+    assert!(message.contains("its output is in /dev/shm/7.out") && message.contains("choose `workingDirectory`"), "{message}");
 
     let denied = FilesystemError::Denied(RemotePath::from_text("/home/alice/7.out").unwrap());
     let answer = get("?follow=true", vec![metadata()], vec![size(1), ("alice: follow...", Reply::FileFails(denied))]).await;

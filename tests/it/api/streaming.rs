@@ -332,6 +332,20 @@ async fn a_client_that_comes_before_its_job_runs_is_sent_away_and_may_come_again
 }
 
 #[tokio::test]
+async fn an_upload_onto_what_exists_is_refused_with_the_ways_out() {
+    let streaming = Streaming::start().await;
+    std::fs::write(streaming.machine.at("a"), "old").unwrap();
+    std::fs::create_dir(streaming.machine.at("d")).unwrap();
+    for (name, status, words) in
+        [("a", 403, "remove it first, choose another name, or send the file with `PUT"), ("d", 400, "the path is that of the file itself")]
+    {
+        let answer = streaming.ask("upload", name).await;
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(answer.status == status && message.contains(words), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn only_who_may_write_may_upload() {
     let streaming = Streaming::start().await;
     let body = json!({"path": streaming.machine.text("a"), "transferDirectives": {"transferMethod": "streamer"}});

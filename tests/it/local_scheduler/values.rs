@@ -122,6 +122,7 @@ async fn what_cannot_be_honoured_is_refused_with_a_reason() {
             assert!(error.to_string().contains(words), "{error}");
         };
         refused(|job| job.working_directory = RemotePath::from_text("/no/such/dir").unwrap(), "/no/such/dir").await;
+        refused(|job| job.working_directory = RemotePath::from_text("/etc/passwd").unwrap(), "is not a directory: /etc/passwd").await;
         refused(|job| job.partition = Some("gpu".to_owned()), "partition").await;
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -a 1-3\n".to_owned()), "arrays").await;
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -t 2\n".to_owned()), "60 s").await;

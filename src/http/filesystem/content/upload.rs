@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart};
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
@@ -180,8 +180,18 @@ pub(crate) fn pause(config: &Config) -> Duration {
     Duration::from_secs(config.request_timeout)
 }
 
-/// Rejects content codings: content is stored as it arrives, so compressed content would stay compressed.
+/// Rejects content codings and forms: content is stored as it arrives, so compressed content would stay compressed, and a form would be stored with
+/// the lines around its parts.
 pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_form = |media_type: &HeaderValue| {
+        let main = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        main.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data")
+    };
+    if headers.get(header::CONTENT_TYPE).is_some_and(is_form) {
+        let message = "the content of a PUT is taken as it is, and this is a form: send the content alone (`curl -T FILE`, or `--data-binary @FILE`); \
+                       `POST .../ops/upload` takes a form with a file";
+        return Err(Problem::unsupported_media(message));
+    }
     match headers.get(header::CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Problem::unsupported_media("a content coding is not taken off; send the file as it is"))

@@ -22,6 +22,7 @@ check_job() {
     checked=$2 limit=$3
     eval "$1"
     work=$4 input=$5 output=$6 error=$7
+    [ -d "$work" ] || [ ! -e "$work" ] || fail 64 "the working directory is not a directory: $work"
     [ -d "$work" ] || fail 64 "the working directory does not exist: $work"
     [ -x "$work" ] || fail 64 "the working directory is not accessible: $work"
     check_output "$output"

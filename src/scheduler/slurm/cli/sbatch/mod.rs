@@ -35,7 +35,7 @@ impl<'a> Sbatch<'a> {
     /// The submission of a job.
     ///
     /// # Errors
-    /// [`SchedulerError::Member`] if Slurm lacks the option.
+    /// [`SchedulerError::Members`] if Slurm lacks the option.
     pub(super) fn new(job: &'a JobDescription) -> Result<Self, SchedulerError> {
         Ok(Self { job, options: sbatch_options::options(&job.options)?, record: None, tag: None, mark: None })
     }
