@@ -146,13 +146,13 @@ async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &
 /// Tries each capability of the system with the service account.
 async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&SiteMember, &rest::Client), principal: &Principal) {
     let WithoutHealthCheck { compute, files, objects } = member.cluster.without_health_check();
+    let config = member.cluster.config();
     if let Some(files) = files
-        && !log_in(show, name, files, principal).await
+        && !log_in(show, name, files, config.ssh.is_some(), principal).await
     {
         not_tried(show, name, "scheduler and files");
         return;
     }
-    let config = member.cluster.config();
     if let (Some(scheduler), Some(config)) = (compute, &config.scheduler) {
         let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url, or the API server of Kubernetes, reachable)";
         let ping = async { scheduler.ping(principal).await.map(|()| String::new()) };
@@ -177,11 +177,19 @@ async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&SiteM
     }
 }
 
-async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &FileCapability, principal: &Principal) -> bool {
-    let advice = "if the host key was refused, ssh.host_keys must have it; otherwise ssh_credentials must have a key for this account that \
-        the cluster accepts";
+async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &FileCapability, over_ssh: bool, principal: &Principal) -> bool {
+    let (what, advice) = match over_ssh {
+        true => (
+            "SSH login as",
+            "if the host key was refused, ssh.host_keys must have it; otherwise ssh_credentials must have a key for this account that the \
+             cluster accepts",
+        ),
+        false => {
+            ("pod for the files of", "scheduler.kubernetes.files must be right, and Goldcrest must have the rights in docs/kubernetes.md")
+        }
+    };
     let login = files.transport.exec(principal, brief(CommandLine::new("true")));
-    let what = format!("SSH login as {}", principal.username);
+    let what = format!("{what} {}", principal.username);
     let logged_in = step_with(show, (name, &what), advice, login, |output| match output.exit {
         0 => String::new(),
         exit => format!("`true` ended with {exit}: {}", bytes_to_text(&output.stderr).trim()),

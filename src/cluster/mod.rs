@@ -24,7 +24,10 @@ pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, Pr
 pub use template::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 
 /// Why there are no file operations on a cluster.
-pub const NO_FILES: &str = "Files cannot be reached on this system: it has no `ssh` section";
+pub const NO_FILES: &str = "Files cannot be reached on this system: it has no `ssh` section, nor volumes of Kubernetes (`files`)";
+
+/// Why no commands are run on a cluster.
+pub const NO_LOGIN: &str = "No commands can be run on this system: it has no `ssh` section";
 
 /// Why there are no jobs on a cluster.
 pub const NO_COMPUTE: &str = "No jobs can be run on this system: it has no `scheduler` section";
@@ -43,16 +46,16 @@ pub struct Cluster {
 pub struct Capabilities {
     /// Jobs.
     pub compute: Option<Arc<dyn Scheduler>>,
-    /// Files, over SSH.
+    /// Files, over SSH or in the volumes of pods.
     pub files: Option<FileCapability>,
     /// Transfers through an object store.
     pub objects: Option<Arc<ObjectStore>>,
 }
 
-/// The files of a cluster, and the connections over which they are reached.
+/// The files of a cluster, and the way on which they are reached.
 #[derive(Clone)]
 pub struct FileCapability {
-    /// The connections.
+    /// The way.
     pub transport: Arc<dyn Transport>,
     /// The operations.
     pub operations: filesystem::Files,
@@ -62,7 +65,7 @@ pub struct FileCapability {
 pub struct WithoutHealthCheck<'a> {
     /// The scheduler.
     pub compute: Option<&'a CachedScheduler>,
-    /// The files, and the connections over which they are reached.
+    /// The files, and the way on which they are reached.
     pub files: Option<&'a FileCapability>,
     /// The object store for transfers.
     pub objects: Option<&'a ObjectStore>,
@@ -119,10 +122,11 @@ impl Cluster {
     /// The files, for a caller who was shown to stay inside the configured file systems: see [`Cluster::check`].
     ///
     /// # Errors
-    /// [`GateError::Unsupported`] where files cannot be reached, [`GateError::Unhealthy`] when SSH is known to be unhealthy.
+    /// [`GateError::Unsupported`] where files cannot be reached, [`GateError::Unhealthy`] when the way to them is known to be unhealthy.
     pub fn files(&self) -> Result<&filesystem::Files, GateError> {
         let files = self.files_without_health_check()?;
-        self.require(ServiceType::Ssh)?;
+        // Without SSH, they are reached by the scheduler's server.
+        self.require(if self.config.ssh.is_some() { ServiceType::Ssh } else { ServiceType::Scheduler })?;
         Ok(&files.operations)
     }
 

@@ -12,7 +12,7 @@ use super::counts::Action;
 use super::limits::UserPermit;
 use super::text::{MAX_ARGUMENT_BYTES, mistake_in, whole_match};
 use super::{Access, InvalidRequest, ServiceError};
-use crate::cluster::{Cluster, Commands, NO_FILES};
+use crate::cluster::{Cluster, Commands, NO_LOGIN};
 use crate::domain::excerpt;
 use crate::ssh::{CommandLimits, CommandLine, CommandOutput, Environment, Exec, OutputStream, TransportError};
 
@@ -51,7 +51,9 @@ pub type RunningCommand = BoxStream<'static, Result<CommandOutput, ServiceError>
 /// # Errors
 /// The reason.
 pub fn support(cluster: &Cluster) -> Result<&Commands, &'static str> {
-    cluster.files_without_health_check().map_err(|_| NO_FILES)?;
+    if cluster.config().ssh.is_none() {
+        return Err(NO_LOGIN);
+    }
     cluster.config().commands.as_ref().ok_or(NONE_ALLOWED)
 }
 

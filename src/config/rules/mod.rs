@@ -236,9 +236,13 @@ fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
             let allowed = "a section with the key `host`; or connection_mode: rest, where the scheduler is Slurm";
             walk.report_allowing(&format!("{path}.ssh"), "is missing: the scheduler's commands are run over SSH", allowed);
         }
-        (None, Some(_)) => {
+        (None, Some(scheduler)) => {
+            let has_volumes = matches!(scheduler, scheduler::Config::Kubernetes { kubernetes, .. } if kubernetes.files.is_some());
+            if has_volumes && config.file_systems.is_empty() {
+                walk.warning(&format!("{path}.file_systems"), "is empty: every file operation will be refused");
+            }
             let listed = [
-                ("file_systems", !config.file_systems.is_empty()),
+                ("file_systems", !config.file_systems.is_empty() && !has_volumes),
                 ("data_operation.data_transfer", config.data_operation.data_transfer.is_some()),
                 ("commands", config.commands.is_some()),
             ];

@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{ApiFailure, Connection, Selection};
+use super::connection::{Connection, Selection};
+use super::failure::ApiFailure;
 use super::names::{OURS, POD_JOB, USER};
 use super::state::{Known, annotation};
 use crate::domain::Username;

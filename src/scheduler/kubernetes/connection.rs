@@ -2,11 +2,14 @@
 //!
 //! Nothing is sent a second time here. Each request is made as Goldcrest itself, or in a user's name where the site wants that.
 
-use std::error::Error;
+use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::AsyncReadExt;
+use futures::future::ready;
+use futures::sink::{Sink, SinkExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use http_types::Request as HttpRequest;
 use k8s_openapi::Resource;
@@ -22,10 +25,10 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::Config;
+use super::failure::ApiFailure;
 use super::names::{CONTAINER, GOLDCREST};
 use crate::domain::Username;
 use crate::error::ErrorChain;
-use crate::scheduler::SchedulerError;
 
 /// The objects of one page of a list, and the most that are read in all.
 const PAGE: u32 = 500;
@@ -39,6 +42,9 @@ pub(super) type Output = BoxStream<'static, Result<Bytes, ApiFailure>>;
 
 /// The messages of a command that runs.
 pub(super) type Messages = BoxStream<'static, Result<Bytes, ApiFailure>>;
+
+/// Where messages for a command go.
+pub(super) type Input = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
 
 /// The changes of objects.
 pub(super) type Events<T> = BoxStream<'static, Result<WatchEvent<T>, ApiFailure>>;
@@ -93,76 +99,6 @@ pub(super) enum Created<T> {
     New(T),
     /// One of that name is there already.
     Exists,
-}
-
-/// Why a request failed.
-#[derive(Debug)]
-pub(super) enum ApiFailure {
-    /// The API server refused it.
-    Refused {
-        /// The status code of HTTP.
-        code: u16,
-        /// The API server's word for the case, such as `AlreadyExists`.
-        reason: String,
-        /// The API server's words.
-        message: String,
-    },
-    /// It was not sent.
-    Unreached(String),
-    /// It was sent, and no answer came that could be read.
-    Unanswered(String),
-}
-
-impl ApiFailure {
-    /// Of a request that changes nothing.
-    pub(super) fn of_read(self) -> SchedulerError {
-        match self {
-            Self::Refused { code, message, .. } => refused(code, message),
-            Self::Unreached(reason) | Self::Unanswered(reason) => SchedulerError::Down(reason),
-        }
-    }
-
-    /// The error of a write that certainly had no effect.
-    pub(super) fn before_write(self) -> SchedulerError {
-        self.of_read()
-    }
-
-    /// The error of a write that may have had an effect.
-    pub(super) fn of_write(self) -> SchedulerError {
-        match self {
-            Self::Refused { code: 500.., message, .. } | Self::Unanswered(message) => SchedulerError::Unanswered(message),
-            other => other.of_read(),
-        }
-    }
-}
-
-fn refused(code: u16, message: String) -> SchedulerError {
-    match code {
-        400 | 409 | 413 | 422 => SchedulerError::Rejected(message),
-        401 => SchedulerError::Down(format!("the API server does not accept Goldcrest's credentials: {message}")),
-        403 => SchedulerError::Denied(message),
-        404 => SchedulerError::JobNotFound,
-        _ => SchedulerError::Down(format!("the API server answers with {code}: {message}")),
-    }
-}
-
-impl From<kube::Error> for ApiFailure {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::Refused { code: status.code, reason: status.reason, message: status.message },
-            kube::Error::Auth(error) => Self::Unreached(format!("no credentials for the API server: {}", ErrorChain(&error))),
-            kube::Error::Service(error) => {
-                let text = chain(error.as_ref());
-                // The connector, which makes the TLS connection too, says so in its client's text; its type is not public.
-                if text.contains("(Connect)") { Self::Unreached(text) } else { Self::Unanswered(text) }
-            }
-            other => Self::Unanswered(ErrorChain(&other).to_string()),
-        }
-    }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    ErrorChain(error).to_string()
 }
 
 /// The connection to one API server, made at its first use.
@@ -294,18 +230,48 @@ impl Connection {
     /// Runs a command in the container of a pod. Each message begins with the number of its channel.
     pub(super) async fn exec(&self, actor: Actor<'_>, namespace: &str, pod: &str, command: &[&str]) -> Result<Messages, ApiFailure> {
         let params = AttachParams { container: Some(CONTAINER.to_owned()), ..AttachParams::default() };
-        let request = Request::new(path::<Pod>(Some(namespace))).exec(pod, command.iter().copied(), &params);
+        Ok(self.dial(actor, namespace, pod, command, &params).await?.0)
+    }
+
+    /// The same with input, which has messages too.
+    ///
+    /// # Errors
+    /// Also if the API server cannot end an input before its connection: the command then has none.
+    pub(super) async fn exec_with_input(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<(Messages, Input), ApiFailure> {
+        let params = AttachParams::default().container(CONTAINER).stdin(true);
+        let (messages, input, ends) = self.dial(Actor::Own, namespace, pod, command, &params).await?;
+        if !ends {
+            return Err(ApiFailure::Unreached(
+                "the API server is older than Kubernetes 1.30, where the input of a command cannot be ended".to_owned(),
+            ));
+        }
+        Ok((messages, input))
+    }
+
+    /// The messages of a command, the way for those to it, and whether one of them can end its input.
+    async fn dial(
+        &self,
+        actor: Actor<'_>,
+        namespace: &str,
+        pod: &str,
+        command: &[&str],
+        params: &AttachParams,
+    ) -> Result<(Messages, Input, bool), ApiFailure> {
+        let request = Request::new(path::<Pod>(Some(namespace))).exec(pod, command.iter().copied(), params);
         let request = self.named(actor, request)?;
         let client = self.client().await?;
-        let socket = self.within(client.connect(request)).await?.into_stream();
-        let data = socket.filter_map(|message| async move {
+        let connection = self.within(client.connect(request)).await?;
+        let ends = connection.supports_stream_close();
+        let (input, messages) = connection.into_stream().split();
+        let messages = messages.filter_map(|message| async move {
             match message {
                 Ok(message) if message.is_binary() => Some(Ok(message.into_data())),
                 Ok(_) => None,
-                Err(error) => Some(Err(ApiFailure::Unanswered(chain(&error)))),
+                Err(error) => Some(Err(ApiFailure::Unanswered(ErrorChain(&error).to_string()))),
             }
         });
-        Ok(data.boxed())
+        let input = input.sink_map_err(io::Error::other).with(|message: Bytes| ready(Ok::<_, io::Error>(message.into())));
+        Ok((messages.boxed(), Box::pin(input), ends))
     }
 
     /// How long a request may take.
@@ -375,7 +341,7 @@ impl Connection {
                     piece.truncate(length);
                     Some((Ok(Bytes::from(piece)), Some(body)))
                 }
-                Err(error) => Some((Err(ApiFailure::Unanswered(chain(&error))), None)),
+                Err(error) => Some((Err(ApiFailure::Unanswered(ErrorChain(&error).to_string())), None)),
             }
         });
         Ok(pieces.boxed())

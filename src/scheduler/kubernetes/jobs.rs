@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::Config;
 use super::cache::{Cache, REFUSALS};
-use super::connection::{Actor, ApiFailure, Connection, Selection, SetupError};
+use super::connection::{Actor, Connection, Selection, SetupError};
+use super::failure::ApiFailure;
 use super::names::{self, GIVEN_UP, JobRef, OURS, POD_JOB};
 use super::state::Observed;
 use super::tenant::Tenants;

@@ -12,7 +12,8 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Actor, ApiFailure, Output};
+use super::connection::{Actor, Output};
+use super::failure::ApiFailure;
 use super::jobs::{Jobs, rejected};
 use super::names::JobRef;
 use super::state::Progress;

@@ -8,17 +8,28 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
-    ResourceRequirements, SeccompProfile, Secret, SecretKeySelector, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
+    Capabilities, Container, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext,
+    PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, Secret, SecretKeySelector, SecretVolumeSource, SecurityContext,
+    Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::admission::{self, Disallowed};
-use super::config::{Profile, TolerationConfig};
+use super::config::{FilesConfig, Profile, TolerationConfig};
 use super::names::{ACCOUNT, CONTAINER, GOLDCREST, JOB_NAME, MANAGED_BY, POD_INDEX, POD_JOB, PROFILE, REQUEST, USER};
 use super::request::JobRequest;
 use crate::domain::{Overlap, ScheduleDescription, Username, text_to_bytes};
 use crate::scheduler::SubmissionKey;
+
+/// The name of the user's volume in a pod.
+const FILES: &str = "files";
+
+/// The user's volume, and where it is in every pod.
+pub(super) fn files_volume(config: &FilesConfig) -> (Volume, VolumeMount) {
+    let source = PersistentVolumeClaimVolumeSource { claim_name: config.claim.clone(), read_only: None };
+    let volume = Volume { name: FILES.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() };
+    (volume, VolumeMount { name: FILES.to_owned(), mount_path: config.mount_path.clone(), ..VolumeMount::default() })
+}
 
 /// The key of the script in the Secret.
 pub(super) const SCRIPT: &str = "script";
@@ -47,6 +58,8 @@ pub(super) struct Manifests<'a> {
     pub(super) user: &'a Username,
     pub(super) key: Option<&'a SubmissionKey>,
     pub(super) policy: Policy,
+    /// The user's volume, where the site has given them one.
+    pub(super) files: Option<&'a FilesConfig>,
 }
 
 impl Manifests<'_> {
@@ -110,6 +123,9 @@ impl Manifests<'_> {
         pod.node_selector = Some(node_selector.clone()).filter(|labels| !labels.is_empty());
         pod.tolerations = Some(tolerations.iter().map(toleration).collect::<Vec<_>>()).filter(|list| !list.is_empty());
         pod.priority_class_name.clone_from(priority_class);
+        let Some((volume, mount)) = self.files.map(files_volume) else { return };
+        pod.volumes.get_or_insert_default().push(volume);
+        pod.containers.iter_mut().for_each(|container| container.volume_mounts.get_or_insert_default().push(mount.clone()));
     }
 
     /// The Secret, which goes with the Job or CronJob that owns it.
@@ -148,7 +164,6 @@ impl Manifests<'_> {
 
     fn pod(&self) -> PodSpec {
         let time_limit = self.request.time_limit;
-        let id = Some(i64::from(self.policy.run_as_user)).filter(|id| *id > 0);
         PodSpec {
             containers: vec![self.container()],
             volumes: Some(vec![self.script_volume()]),
@@ -159,14 +174,7 @@ impl Manifests<'_> {
             enable_service_links: Some(false),
             // So that a signal reaches all processes of the job, the first one too.
             share_process_namespace: Some(true),
-            security_context: Some(PodSecurityContext {
-                run_as_user: id,
-                run_as_group: id,
-                run_as_non_root: id.map(|_| true),
-                fs_group: id,
-                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-                ..PodSecurityContext::default()
-            }),
+            security_context: Some(pod_security(self.policy.run_as_user)),
             ..PodSpec::default()
         }
     }
@@ -181,12 +189,7 @@ impl Manifests<'_> {
             working_dir: Some(job.working_directory.to_text()),
             env: Some(self.environment()),
             resources: Some(ResourceRequirements { limits: Some(resources.clone()), requests: Some(resources), claims: None }),
-            security_context: Some(SecurityContext {
-                allow_privilege_escalation: Some(false),
-                privileged: Some(false),
-                capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
-                ..SecurityContext::default()
-            }),
+            security_context: Some(container_security()),
             volume_mounts: Some(vec![VolumeMount {
                 name: SCRIPT.to_owned(),
                 mount_path: SCRIPT_DIRECTORY.to_owned(),
@@ -221,6 +224,29 @@ impl Manifests<'_> {
         let secret =
             SecretVolumeSource { secret_name: Some(self.name.to_owned()), items: Some(vec![item]), ..SecretVolumeSource::default() };
         Volume { name: SCRIPT.to_owned(), secret: Some(secret), ..Volume::default() }
+    }
+}
+
+/// Whom the processes of a pod run as; the image says it with 0.
+pub(super) fn pod_security(user: u32) -> PodSecurityContext {
+    let id = Some(i64::from(user)).filter(|id| *id > 0);
+    PodSecurityContext {
+        run_as_user: id,
+        run_as_group: id,
+        run_as_non_root: id.map(|_| true),
+        fs_group: id,
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// What keeps the processes of a container inside it.
+pub(super) fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        privileged: Some(false),
+        capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
+        ..SecurityContext::default()
     }
 }
 
@@ -285,7 +311,7 @@ mod tests {
         let (profiles, image, user) = ([Profile::default()], "registry.test/a:1".to_owned(), Username::new("ada").unwrap());
         let request = JobRequest::read(job, &profiles, Some(&image), &Images::new(&[], [&image])).unwrap();
         let policy = Policy { run_as_user, finished_job_ttl: 60 };
-        let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy };
+        let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy, files: None };
         let owner = ObjectMeta { uid: Some("u-1".to_owned()), ..ObjectMeta::default() };
         (manifests.job().unwrap(), manifests.secret("Job", &owner))
     }

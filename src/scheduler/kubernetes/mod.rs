@@ -12,6 +12,9 @@ mod cache;
 mod config;
 mod connection;
 mod exec;
+mod failure;
+mod files;
+mod helper;
 mod images;
 mod indices;
 mod jobs;
@@ -20,10 +23,12 @@ mod manifest;
 mod names;
 mod namespace_pattern;
 mod pod;
+mod process;
 mod quantity;
 mod request;
 mod schedules;
 mod site;
+mod start;
 mod state;
 mod submit;
 mod template;
@@ -36,10 +41,13 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, ResourceQuota, Secret};
 use serde_json::json;
 
-pub use config::{Config, Mistake, PodSecurity, Profile, TolerationConfig};
+pub use config::{AccessMode, Config, FilesConfig, Mistake, PodSecurity, Profile, TolerationConfig};
 pub use connection::SetupError;
 
-use self::connection::{Actor, ApiFailure, Selection};
+use self::connection::{Actor, Selection};
+use self::failure::ApiFailure;
+use self::files::HelperPods;
+use self::helper::Helper;
 use self::images::Images;
 use self::jobs::{Jobs, is_over, rejected};
 use self::logs::Outputs;
@@ -53,6 +61,7 @@ use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
     Node, Partition, Principal, Reported, Reservation, ResourceUsage, Username, bytes_to_text,
 };
+use crate::ssh::Transport;
 
 const NO_REQUEUE: &str = "a Job runs once: submit it again";
 const NO_NEW_LIMIT: &str = "the time limit of a pod is set when the job is submitted";
@@ -65,6 +74,7 @@ pub struct Kubernetes {
     images: Images,
     default_image: Option<String>,
     policy: Policy,
+    files: Option<FilesConfig>,
 }
 
 impl Kubernetes {
@@ -83,7 +93,14 @@ impl Kubernetes {
             default_image: config.default_image.clone(),
             policy: Policy { run_as_user: config.run_as_user, finished_job_ttl: config.finished_job_ttl },
             profiles,
+            files: config.files.clone(),
         })
+    }
+
+    /// The way to the files of users, where the site has given them volumes.
+    pub fn files(&self) -> Option<Arc<dyn Transport>> {
+        let helper = Helper::new(self.files.clone()?, self.policy.run_as_user);
+        Some(Arc::new(HelperPods::new(Arc::clone(&self.jobs), helper)))
     }
 
     async fn suspend(&self, user: &Username, id: &JobId, suspend: bool) -> Result<(), SchedulerError> {

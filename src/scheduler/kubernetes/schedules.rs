@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::CronJob;
 
 use super::Kubernetes;
-use super::connection::{Actor, ApiFailure, Created, Selection};
+use super::connection::{Actor, Created, Selection};
+use super::failure::ApiFailure;
 use super::manifest::Manifests;
 use super::names::{GOLDCREST, JOB_NAME, MANAGED_BY, OURS, PROFILE, fresh_name};
 use super::pod::seconds;
@@ -21,7 +22,7 @@ impl Schedules for Kubernetes {
         let namespace = self.jobs.tenants.ensure(connection, user).await?;
         let name = fresh_name(schedule.name.as_deref().or(schedule.job.name.as_deref()));
         let id = ScheduleId::new(&name).ok_or_else(|| SchedulerError::Rejected(format!("{name} cannot be the id of a schedule")))?;
-        let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
+        let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy, files: self.files.as_ref() };
         quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
         let cron_job = manifests.cron_job(schedule)?;
         let created = match connection.create(Actor::User(user), Some(&namespace), &cron_job).await {

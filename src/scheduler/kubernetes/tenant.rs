@@ -11,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use moka::future::Cache;
 
 use super::Config;
-use super::connection::{Actor, ApiFailure, Connection, Created};
+use super::connection::{Actor, Connection, Created};
+use super::failure::ApiFailure;
 use super::names::{GOLDCREST, MANAGED_BY, USER, is_name};
 use super::namespace_pattern::NamespacePattern;
 use super::template::NamespaceManifest;

@@ -38,7 +38,7 @@ pub(super) fn site(reach: &str) -> Site {
     transport.runs_commands = !reach.ends_with("commands") || reach == "commands";
     let transport = Arc::new(transport);
     let files = open(transport.clone(), access, Settings::default());
-    let site = Site { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access };
+    let site = Site { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access, _pod: None };
     chown(site.directory.path(), Some(ME), Some(ME)).unwrap();
     site
 }

@@ -3,6 +3,8 @@
 mod answers;
 mod commands;
 pub mod double;
+mod files;
+mod machine;
 mod output;
 mod schedules;
 mod watching;
