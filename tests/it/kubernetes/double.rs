@@ -259,6 +259,7 @@ impl State {
         let path = format!("{}/{}", seen.uri.path(), object["metadata"]["name"].as_str().unwrap());
         object["metadata"]["uid"] = json!(format!("uid-{}", self.version + 1));
         object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         if self.objects.contains_key(&path) {
             return refusal(409, "AlreadyExists", "it already exists");
         }
@@ -281,10 +282,11 @@ impl State {
             if !runs {
                 self.remove(&path);
             } else if !self.objects.contains_key(&path) {
+                let indexed = spec["completionMode"] == "Indexed";
                 let pod = json!({
                     "metadata": {
                         "labels": {"app.kubernetes.io/managed-by": "goldcrest", "batch.kubernetes.io/job-name": name},
-                        "annotations": {"batch.kubernetes.io/job-completion-index": index.to_string()},
+                        "annotations": indexed.then(|| json!({"batch.kubernetes.io/job-completion-index": index.to_string()})),
                     },
                     "spec": {"nodeName": "n1", "containers": spec["template"]["spec"]["containers"]},
                     "status": {

@@ -3,6 +3,8 @@
 mod answers;
 mod commands;
 pub mod double;
+mod kbatch;
+mod kbatch_refusals;
 mod output;
 mod schedules;
 mod watching;
@@ -34,11 +36,16 @@ fn job() -> JobDescription {
 
 /// The API over a system of this scheduler.
 fn api(scheduler: Kubernetes) -> Api {
+    Api::over(cluster(scheduler))
+}
+
+/// A system of this scheduler.
+fn cluster(scheduler: Kubernetes) -> Cluster {
     let mut config = cluster_config();
     config.ssh = None;
     let (_, health) = watch::channel(ClusterHealth::default());
     let capabilities = Capabilities { compute: Some(Arc::new(scheduler)), files: None, objects: None };
-    Api::over(Cluster::new(config, capabilities, health))
+    Cluster::new(config, capabilities, health)
 }
 
 /// A scheduler whose API server does not listen, and its kubeconfig.
