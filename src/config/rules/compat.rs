@@ -6,6 +6,8 @@ use crate::domain::nearest_name;
 use crate::http::KbatchConfig;
 use crate::scheduler::Config;
 
+const SYSTEM: &str = "compat.kbatch.system";
+
 /// `compat.kbatch`, with all clusters.
 pub(in crate::config) fn kbatch(walk: &mut Interpreter, config: Option<&KbatchConfig>, clusters: &[(usize, cluster::Config)]) {
     let Some(config) = config.filter(|config| config.enabled) else { return };
@@ -16,7 +18,6 @@ pub(in crate::config) fn kbatch(walk: &mut Interpreter, config: Option<&KbatchCo
     if walk.has_problem_below("clusters") {
         return;
     }
-    const SYSTEM: &str = "compat.kbatch.system";
     let found = clusters.iter().map(|(_, cluster)| cluster).find(|cluster| cluster.name == config.system);
     match found.map(|cluster| &cluster.scheduler) {
         Some(Some(Config::Kubernetes { kubernetes, .. })) => {
