@@ -162,7 +162,7 @@ fn is_prefix(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn config(more: Value) -> KbatchConfig {
+    fn config(more: &Value) -> KbatchConfig {
         let mut config = json!({"system": "kubernetes"});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(config).unwrap()
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named_by_its_key() {
-        assert_eq!(config(json!({})).mistakes(), []);
+        assert_eq!(config(&json!({})).mistakes(), []);
         for (more, key) in [
             (json!({"prefix": "services/kbatch"}), "prefix"),
             (json!({"prefix": "/Services"}), "prefix"),
@@ -187,7 +187,7 @@ mod tests {
             ),
             (json!({"job_template": {"specs": 1}}), "job_template.specs"),
         ] {
-            let found: Vec<String> = config(more.clone()).mistakes().into_iter().map(|(key, ..)| key).collect();
+            let found: Vec<String> = config(&more).mistakes().into_iter().map(|(key, ..)| key).collect();
             assert_eq!(found, [key], "{more}");
         }
     }
@@ -205,7 +205,7 @@ mod tests {
             },
             "small": {},
         });
-        let config = config(json!({"profiles": profiles}));
+        let config = config(&json!({"profiles": profiles}));
         assert_eq!(config.mistakes(), []);
         assert_eq!(config.offered_profiles(), offered);
     }

@@ -44,10 +44,8 @@ impl FromRequest<Api> for Received {
 fn read(bytes: &[u8], limit: usize) -> Result<Received, Problem> {
     let mut document: Value =
         serde_json::from_slice(bytes).map_err(|error| Problem::unprocessable(format!("the body is no JSON: {error}")))?;
-    let job = document["job"].take();
-    if job.is_null() {
-        return Err(Problem::unprocessable("job: is missing"));
-    }
+    let job = document.get_mut("job").map(Value::take).filter(|job| !job.is_null());
+    let job = job.ok_or_else(|| Problem::unprocessable("job: is missing"))?;
     let code = code(&document["code"])?;
     match &code {
         Some(code) if code.len() > limit => Err(too_large(&code.len().to_string(), limit)),

@@ -151,7 +151,7 @@ fn submission(mut spec: Dictionary, name: Option<String>, code: Option<Arc<[u8]>
     options.cpus_per_task = resources.cpus;
     options.memory = resources.memory;
     options.gpus = resources.gpus;
-    environment.extend(site.variables(&image));
+    environment.extend(site.variables(image.as_deref()));
     options.container_image = image;
     Ok(Submission {
         name,
@@ -165,9 +165,10 @@ fn submission(mut spec: Dictionary, name: Option<String>, code: Option<Arc<[u8]>
 
 impl Additions<'_> {
     /// The variables that every job gets, and those that name its image.
-    fn variables(&self, image: &Option<String>) -> BTreeMap<String, String> {
+    fn variables(&self, image: Option<&str>) -> BTreeMap<String, String> {
         let mut variables = self.variables.clone();
-        let image = image.iter().flat_map(|image| ["JUPYTER_IMAGE", "JUPYTER_IMAGE_SPEC"].map(|name| (name.to_owned(), image.clone())));
+        let image =
+            image.iter().flat_map(|image| ["JUPYTER_IMAGE", "JUPYTER_IMAGE_SPEC"].map(|name| (name.to_owned(), (*image).to_owned())));
         variables.extend(image);
         variables.extend(self.token.map(|token| ("JUPYTERHUB_API_TOKEN".to_owned(), token.expose().to_owned())));
         variables

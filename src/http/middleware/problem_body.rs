@@ -22,7 +22,7 @@ pub(super) async fn problem_body<F: Future<Output = Response>>(
     let Some(problem) = response.extensions().get::<Problem>() else { return response };
     let is_safe = context.method().is_safe();
     let body = match response.extensions().get::<DetailBody>() {
-        Some(form) => problem.detail(form, &context, is_safe),
+        Some(DetailBody) => problem.detail(&context, is_safe),
         None => problem.body(&context, context.path(), is_safe),
     };
     if let Some(seconds) = problem.retry_after(is_safe) {

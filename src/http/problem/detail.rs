@@ -25,7 +25,7 @@ pub(crate) fn with_details(mut response: Response) -> Response {
 
 impl Problem {
     /// Writes the body in that form.
-    pub(crate) fn detail(&self, DetailBody: &DetailBody, context: &RequestContext, safe: bool) -> Vec<u8> {
+    pub(crate) fn detail(&self, context: &RequestContext, safe: bool) -> Vec<u8> {
         let detail = match self.status() == StatusCode::UNAUTHORIZED.as_u16() {
             true => json!(NO_TOKEN),
             false => self.value(context, context.path(), safe)["detail"].take(),

@@ -46,7 +46,7 @@ fn written_schedule() -> Value {
 }
 
 /// The API over a system with the routes below `/kb`, and these further settings.
-pub fn facade(server: &ApiServer, more: Value) -> Api {
+pub fn facade(server: &ApiServer, more: &Value) -> Api {
     let mut section = json!({"system": "daint", "prefix": "/kb"});
     section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let config: KbatchConfig = serde_json::from_value(section).unwrap();
@@ -76,7 +76,7 @@ pub async fn submit(api: &Api, body: Value) -> String {
 #[tokio::test]
 async fn a_job_is_submitted_listed_shown_and_deleted() {
     let server = ApiServer::start(|_| None).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     let hello = api.get("/kb/").await;
     assert_eq!((hello.status, hello.json()), (200, json!({"message": "kbatch"})));
     assert_eq!(get(&api, "/authorized").await.json()["name"], "alice");
@@ -120,7 +120,7 @@ async fn a_job_is_submitted_listed_shown_and_deleted() {
 #[tokio::test]
 async fn pods_are_listed_and_their_output_keeps_its_lines() {
     let server = ApiServer::start(|_| None).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     let name = submit(&api, json!({"job": written_job()})).await;
     submit(&api, json!({"job": written_job()})).await;
     assert_eq!(get(&api, "/pods/?job_name=").await.json()["items"].as_array().unwrap().len(), 2);
@@ -156,7 +156,7 @@ async fn pods_are_listed_and_their_output_keeps_its_lines() {
 #[tokio::test]
 async fn a_schedule_is_submitted_listed_shown_and_deleted() {
     let server = ApiServer::start(|_| None).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     let body = json!({"job": written_schedule(), "code": written_code(b"PK")});
     let answer = call(&api, "alice", Method::POST, "/cronjobs/", Some(body)).await;
     assert_eq!(answer.status, 200, "{}", answer.everything());
@@ -174,7 +174,7 @@ async fn a_schedule_is_submitted_listed_shown_and_deleted() {
 async fn a_profile_leads_to_its_partition_and_size_and_the_site_adds_its_variables() {
     let server = ApiServer::start(|_| None).await;
     let profiles = json!({"large": {"partition": "big", "resources": {"limits": {"cpu": "2", "memory": "512Mi"}}}});
-    let api = facade(&server, json!({"profiles": profiles, "extra_env": {"SITE": "here"}, "pass_token": true}));
+    let api = facade(&server, &json!({"profiles": profiles, "extra_env": {"SITE": "here"}, "pass_token": true}));
     // As clients do, without a token.
     let profile = api.send(request(Method::GET, "/kb/profiles/", None, None)).await.json()["large"].take();
     let mut job = written_job();

@@ -36,7 +36,7 @@ fn routes(job: &str, pod: &str, schedule: &str) -> Vec<(Method, String)> {
 #[tokio::test]
 async fn every_route_wants_a_token_and_the_permission_but_those_that_are_for_everybody() {
     let server = ApiServer::start(|_| None).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     for (method, path) in routes("a", "a", "a") {
         let body = (method == Method::POST).then(|| json!({"job": written_job()}));
         let nobody = api.send(request(method.clone(), &format!("/kb{path}"), None, body.clone())).await;
@@ -60,7 +60,7 @@ async fn every_route_wants_a_token_and_the_permission_but_those_that_are_for_eve
 #[tokio::test]
 async fn a_second_user_reaches_nothing_of_the_first() {
     let server = ApiServer::start(|_| None).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     let job = submit(&api, json!({"job": written_job()})).await;
     let pod = get(&api, &format!("/pods/?job_name={job}")).await.json()["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
     let schedule = json!({"schedule": "0 3 * * *", "job_template": {"metadata": {}, "spec": written_job()["spec"]}});
@@ -85,7 +85,7 @@ async fn a_second_user_reaches_nothing_of_the_first() {
 #[tokio::test]
 async fn what_a_job_may_not_have_is_named_and_nothing_is_made() {
     let server = ApiServer::start(|_| None).await;
-    let api = facade(&server, json!({"max_code_size": 1000}));
+    let api = facade(&server, &json!({"max_code_size": 1000}));
     let changed = |change: fn(&mut Value)| {
         let mut job = written_job();
         change(&mut job);
@@ -114,7 +114,7 @@ async fn a_submission_that_the_cluster_refuses_leaves_nothing_and_its_words_are_
         (seen.method == Method::POST && seen.uri.path().ends_with("/secrets")).then(|| refusal(403, "Forbidden", message))
     };
     let server = ApiServer::start(refuses).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     let answer = call(&api, "alice", Method::POST, "/jobs/", Some(json!({"job": written_job(), "code": written_code(b"PK")}))).await;
     assert_eq!((answer.status, detail(&answer)), (403, message.to_owned()));
     assert!(!server.paths().iter().any(|path| path.contains("/jobs/") || path.contains("/secrets/")), "{:?}", server.paths());
@@ -123,7 +123,7 @@ async fn a_submission_that_the_cluster_refuses_leaves_nothing_and_its_words_are_
 #[tokio::test]
 async fn an_api_server_that_fails_is_never_an_empty_list() {
     let server = ApiServer::start(|_| Some(refusal(503, "ServiceUnavailable", "no leader"))).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     for path in ["/jobs/", "/cronjobs/", "/pods/", "/jobs/a", "/jobs/logs/a/"] {
         let answer = get(&api, path).await;
         assert_eq!(answer.status, 503, "{path}: {}", answer.everything());
@@ -134,11 +134,11 @@ async fn an_api_server_that_fails_is_never_an_empty_list() {
 #[tokio::test]
 async fn the_routes_are_where_the_site_puts_them_or_nowhere() {
     let server = ApiServer::start(|_| None).await;
-    let api = facade(&server, json!({}));
+    let api = facade(&server, &json!({}));
     let moved = api.send(request(Method::GET, "/kb/jobs", Some("token-of-alice"), None)).await;
     assert_eq!((moved.status, moved.header("location")), (307, Some("/kb/jobs/")));
     assert_eq!(api.get("/services/kbatch/").await.status, 404);
-    let off = facade(&server, json!({"enabled": false}));
+    let off = facade(&server, &json!({"enabled": false}));
     assert_eq!(off.get("/kb/").await.status, 404);
     assert!(!api.document["paths"].as_object().unwrap().keys().any(|path| path.starts_with("/kb")));
 }

@@ -69,7 +69,9 @@ class Steps:
         ended = subprocess.run([self.options.program, *words], env=environment, capture_output=True, text=True, timeout=patience)
         printed = f"kbatch {' '.join(words)}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
         assert (ended.returncode == 0) == succeeds, printed
-        return ended.stdout if succeeds else ended.stdout + ended.stderr
+        # Older releases print what they request among what they were asked for.
+        output = re.sub(r"^(\[[0-9:]{8}\]| {10}) INFO +HTTP Request: .*\n", "", ended.stdout, flags=re.MULTILINE)
+        return output if succeeds else output + ended.stderr
 
     def json(self, *words, **more):
         return json.loads(self.client(*words, **more))
