@@ -30,6 +30,7 @@ with `config/goldcrest.example.yaml`.
 - As in FirecREST, a variable with the name of a top-level key sets this key if the file does not have it: `APP_DEBUG=true`,
   `AUTH='{\"authentication\": {...}}'`. `server`, `metrics`, `store`, `webhooks` and `compat` have no such variable.
 - The variables that a JupyterHub sets for its services are only read where `auth.authentication.validators` has a Hub with `as_service: true`.
+- The variables `KBATCH_*` of kbatch-proxy are only read where the file has the section `compat.kbatch`.
 ";
 
 /// The largest number of members of a list that the page shows as a default.

@@ -97,8 +97,13 @@ pub(super) fn check_template(template: &Value) -> Result<(), Unusable> {
     read_job(merged, None, nothing).map(drop).map_err(in_template)
 }
 
+/// The members of the site's template that a schedule has too.
 fn template_of(template: &Value) -> Result<Value, Unusable> {
-    without_nulls("V1Job", template, "job_template")
+    let mut template = without_nulls("V1Job", template, "job_template")?;
+    if let Some(members) = template.as_object_mut() {
+        members.retain(|name, _| name != "api_version" && name != "kind");
+    }
+    Ok(template)
 }
 
 /// The site's values lie over those of the user; lists are put together.

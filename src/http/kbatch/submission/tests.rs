@@ -135,6 +135,8 @@ fn the_sites_template_and_variables_lie_over_those_of_the_user() {
     let site = Additions { template: Some(&template), variables: &variables, token: Some(&token) };
     let submission = super::job(&job, None, site).unwrap();
     assert_eq!((submission.partition.as_deref(), submission.options.time_limit), (Some("site"), Some(60)));
+    let scheduled = schedule(&written(SCHEDULES[0]), None, site).unwrap().job;
+    assert_eq!((scheduled.partition.as_deref(), scheduled.options.time_limit), (Some("site"), Some(60)));
     let environment = &submission.environment;
     assert_eq!(
         (environment["A"].as_str(), environment["B"].as_str(), environment["JUPYTERHUB_API_TOKEN"].as_str()),
