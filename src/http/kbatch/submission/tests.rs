@@ -1,10 +1,8 @@
 use super::*;
 
-const SUBMISSIONS: [&str; 3] = [
-    include_str!("../testdata/submit-0.4.2-1.json"),
-    include_str!("../testdata/submit-0.5.0a1-git-1.json"),
-    include_str!("../testdata/submit-0.5.0a1-git-2.json"),
-];
+const SUBMISSIONS: [&str; 2] = [include_str!("../testdata/submit-0.4.2-1.json"), include_str!("../testdata/submit-0.5.0a1-git-1.json")];
+/// With a profile of kbatch-proxy, whose tolerations say nothing here.
+const FOREIGN_PROFILE: &str = include_str!("../testdata/submit-0.5.0a1-git-2.json");
 const SCHEDULES: [&str; 2] = [include_str!("../testdata/submit-0.4.2-2.json"), include_str!("../testdata/submit-0.5.0a1-git-3.json")];
 
 fn written(text: &str) -> Value {
@@ -84,6 +82,8 @@ fn resources_limits_and_the_partition_become_those_of_a_job() {
 
 #[test]
 fn what_has_no_meaning_here_is_refused_by_name() {
+    let foreign = plain(&written(FOREIGN_PROFILE)).unwrap_err();
+    assert!(foreign.starts_with("job.spec.template.spec.tolerations[0].key: cannot be given here: choose a profile"), "{foreign}");
     for (change, expected) in [
         ((|job| pod(job)["host_network"] = json!(true)) as fn(&mut Value), "job.spec.template.spec.host_network: cannot be given here"),
         (|job| pod(job)["volumes"] = json!([{"name": "a", "host_path": {"path": "/"}}]), "job.spec.template.spec.volumes: cannot be"),
