@@ -129,7 +129,8 @@ impl Site {
         let mirrors = members.iter().map(|member| (member.cluster.name().clone(), Arc::clone(&member.mirror))).collect();
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
         let docs = docs(authentication, config.doc_servers, previous);
-        let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
+        let (logger, root_path, kbatch) = (config.logger, config.apis_root_path, config.compat.kbatch);
+        let state = AppState { gate, config: config.server, logger, docs, root_path, kbatch };
         let (router, _, request_metrics) = http::router_counting_in(state.clone(), previous.map(Self::request_metrics));
         Ok(Self {
             client,

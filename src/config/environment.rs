@@ -6,7 +6,7 @@
 //!   members from 0, and the case does not matter. A value that starts with `{` or `[` is read as JSON; any other is taken
 //!   as the text it is.
 //! - A top-level key's bare name (`AUTH='{...}'`, `APP_DEBUG=true`) fills in what the file leaves out, as FirecREST does it.
-//!   `server`, `metrics`, `store` and `webhooks` have no such form: the names are too common.
+//!   `server`, `metrics`, `store`, `webhooks` and `compat` have no such form: the names are too common.
 
 use super::problem::{Origin, Problem};
 use super::yaml::{self, Node, Value};
@@ -51,7 +51,8 @@ pub(super) fn misspelt(variables: &[(String, String)]) -> Vec<Problem> {
     variables.iter().filter_map(warning).collect()
 }
 
-fn value(name: &str, text: &str) -> Result<Node, Problem> {
+/// The value of a variable: JSON, or the text as it is.
+pub(super) fn value(name: &str, text: &str) -> Result<Node, Problem> {
     let origin = Origin::Environment(name.into());
     if !text.trim_start().starts_with(['{', '[']) {
         return Ok(Node { origin, value: Value::Scalar { text: text.to_owned(), plain: true } });

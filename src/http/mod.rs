@@ -12,6 +12,7 @@ mod enumeration;
 mod event_stream;
 mod extract;
 mod filesystem;
+mod kbatch;
 mod list_field;
 mod middleware;
 mod pages;
@@ -46,6 +47,7 @@ use crate::service::Gate;
 pub use axum::Router;
 pub use common_headers::API_LEVEL;
 pub use config::{Config, DocServer, ForwardingHeader, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
+pub use kbatch::{KbatchConfig, KbatchProfile, KbatchResources};
 pub use middleware::access_log::is_secret_header;
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
@@ -67,6 +69,8 @@ pub struct AppState {
     pub logger: Logger,
     /// The site's details in the documentation pages.
     pub docs: Docs,
+    /// The section for kbatch's clients, where they are served.
+    pub kbatch: Option<KbatchConfig>,
     /// The path prefix of the API, such as `/api/v2`; empty for none. A proxy in front may remove it or not.
     pub root_path: String,
 }
@@ -109,11 +113,16 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     let (router, document) = routes.split_for_parts();
     let document = pages::openapi::complete(document, &state.docs, &root_path);
     let pages = pages::documentation::router(&document, &state.docs);
-    let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
+    let compat = state.kbatch.filter(|config| config.enabled);
+    let foreign = compat.iter().flat_map(kbatch::paths);
+    let routes: Vec<String> =
+        document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).chain(foreign).collect();
     let counters = counters
         .unwrap_or_else(|| Arc::new(RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)))));
 
     let cors = middleware::cors::cors(&state.config.cors_allowed_origins);
+    let time_limit = Duration::from_secs(state.config.request_timeout);
+    let compat = compat.map(|config| kbatch::router(config, time_limit, state.config.max_body_size));
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let gate = state.gate.with_bounds(state.config.user_bounds());
@@ -126,6 +135,7 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     // Layers are read from the bottom: `normalise` sees the request first, then `steps`, which sees the answer last.
     let router = router
         .merge(pages)
+        .merge(compat.unwrap_or_default())
         .fallback(middleware::normalise::not_found)
         .method_not_allowed_fallback(middleware::normalise::method_not_allowed)
         .layer(body_limit)

@@ -10,6 +10,7 @@ mod freshness;
 mod job_mirror;
 pub mod kubernetes;
 pub mod local;
+mod native_jobs;
 mod outputs;
 pub mod pbs;
 mod schedules;
@@ -34,6 +35,7 @@ pub use cached::{CachedScheduler, ReadCounts, SeenChanges};
 pub use config::{CommandsOnly, Common, Config, SchedulerType};
 pub use freshness::MAX_FRESHNESS;
 pub use job_mirror::{JobMirror, MirrorAccount, PushListener};
+pub use native_jobs::{NativeJobs, NativeTask};
 pub use outputs::{JobOutputs, OutputPart, OutputStream};
 pub use schedules::Schedules;
 pub use slurm::ConnectionMode;
@@ -110,6 +112,12 @@ pub trait Scheduler: Send + Sync {
 
     /// The jobs that the scheduler itself submits again and again, if it has such.
     fn schedules(&self) -> Option<&dyn Schedules> {
+        None
+    }
+
+    /// The jobs as the objects that the scheduler keeps, where it keeps such. Then it also runs programs of images
+    /// ([`ImageProgram`](crate::domain::ImageProgram)).
+    fn native_jobs(&self) -> Option<&dyn NativeJobs> {
         None
     }
 

@@ -76,6 +76,7 @@ macro_rules! actions {
 actions! {
     JobsSubmit => "jobs.submit",
     JobsCancel => "jobs.cancel",
+    JobsRemove => "jobs.remove",
     JobsAlter => "jobs.alter",
     JobsAttach => "jobs.attach",
     SchedulesCreate => "schedules.create",

@@ -154,7 +154,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
 }
 
 /// Makes the mirror query the jobs after a change, if they are watched.
-fn look_at_once(access: &Access) {
+pub(super) fn look_at_once(access: &Access) {
     if let Some(mirror) = access.mirror() {
         mirror.nudge(&access.principal().username);
     }
@@ -224,6 +224,11 @@ fn wrong_command(command: &str) -> Option<String> {
 }
 
 fn describe(job: &JobDescription) -> String {
+    if let Some(program) = &job.program {
+        let image = job.options.container_image.as_deref().unwrap_or("the image of the partition");
+        let code = program.code.as_ref().map_or_else(String::new, |code| format!(" with code of {} bytes", code.len()));
+        return format!("program of {image}{code}");
+    }
     match &job.script {
         JobScript::Inline(text) => format!("inline script of {} bytes in {}", text.len(), job.working_directory),
         JobScript::Path(path) => format!("{path} in {}", job.working_directory),

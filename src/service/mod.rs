@@ -22,6 +22,7 @@ pub mod jobs;
 mod limits;
 pub mod logs;
 pub mod many;
+pub mod native_jobs;
 pub mod object_transfer;
 mod paths;
 mod ready;

@@ -70,6 +70,7 @@ pub async fn submit(
         environment,
         constraints: template.constraints.clone(),
         script: JobScript::Inline(template.script.clone()),
+        program: None,
         options: template.resources.clone(),
     };
     jobs::submit(access, submission, key).await

@@ -1,5 +1,6 @@
 //! Configuration files as sites write them, right and wrong.
 
+mod compat;
 mod key_sources;
 mod reading;
 mod sections;

@@ -1,5 +1,6 @@
 //! Rules that a schema cannot express: between keys, and for values that must parse.
 
+mod compat;
 mod server;
 mod ssh;
 mod transfers;
@@ -15,6 +16,7 @@ use crate::scheduler::slurm::{self, ApiVersion};
 use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
 use crate::{authn, authz, cluster, credentials, service};
 
+pub(super) use compat::kbatch;
 pub(super) use server::{logger, metrics, server};
 
 /// The maximum number of characters that are shown of a name.

@@ -86,7 +86,7 @@ fn with_offsets(mut answer: Response, offset: u64, next: Option<u64>) -> Respons
 const BYTES: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
 
 /// The present output, with its length.
-fn whole(log: Log) -> Response {
+pub(in crate::http) fn whole(log: Log) -> Response {
     let length = HeaderValue::from(log.end - log.offset);
     let Some(content) = log.content else { return ([BYTES, (header::CONTENT_LENGTH, length)], Body::empty()).into_response() };
     let content = content.inspect(|piece| {
@@ -110,7 +110,7 @@ fn once(log: Log) -> UpdateStream {
 }
 
 /// The content of the updates without their offsets. It ends without an error only if the job has ended.
-fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
+pub(in crate::http) fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
     let pieces = updates.filter_map(move |update| {
         ready(match update {
             Ok(Update::Change(Followed::Data { data, .. })) => Some(Ok(data)),

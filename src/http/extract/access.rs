@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 
 use crate::authn::{AuthnError, MAX_TOKEN};
 use crate::authz::Relation;
-use crate::domain::Secret;
+use crate::domain::{Secret, SystemName};
 use crate::http::Api;
 use crate::http::extract::parameters::read_names;
 use crate::http::problem::Problem;
@@ -35,7 +35,8 @@ async fn enter(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
 
 async fn identify(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
-    let token = bearer_token(&parts.headers, api.gate.takes_token_scheme()).map_err(|error| api.gate.refuse(error))?;
+    let takes_token_scheme = api.gate.takes_token_scheme() || parts.extensions.get::<FacadeSystem>().is_some();
+    let token = bearer_token(&parts.headers, takes_token_scheme).map_err(|error| api.gate.refuse(error))?;
     let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
     context.identified(&caller);
     if let Some(fields) = parts.extensions.get::<MatchedPath>().and_then(|route| api.field_names.operation(route.as_str(), &parts.method)) {
@@ -43,6 +44,11 @@ async fn identify(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     }
     Ok(caller)
 }
+
+/// The system that the routes of another program's API are about, among the extensions of their requests: their paths name none, and their
+/// clients send tokens with the scheme `token`.
+#[derive(Clone)]
+pub(crate) struct FacadeSystem(pub(crate) SystemName);
 
 /// The access for an operation that only reads.
 pub(crate) struct ReadAccess(pub(crate) Access);
@@ -113,7 +119,10 @@ async fn admit(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Acces
 async fn admit_conditional(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Access, Problem> {
     api.gate.open()?;
     let caller = enter(parts, api).await?;
-    let system = path_parameter(parts, "system_name").await.unwrap_or_default();
+    let system = match parts.extensions.get::<FacadeSystem>() {
+        Some(FacadeSystem(name)) => name.to_string(),
+        None => path_parameter(parts, "system_name").await.unwrap_or_default(),
+    };
     Ok(api.gate.admit(caller, relation, &system).await?)
 }
 
@@ -144,6 +153,17 @@ impl FromRequestParts<Api> for JobIdText {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
         Ok(Self(path_parameter(parts, "job_id").await.unwrap_or_default()))
+    }
+}
+
+/// The name of an object in the path, unchecked.
+pub(crate) struct NameText(pub(crate) String);
+
+impl FromRequestParts<Api> for NameText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "name").await.unwrap_or_default()))
     }
 }
 

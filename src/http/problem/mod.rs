@@ -7,6 +7,7 @@
 
 mod alternatives;
 pub(crate) mod context;
+pub(crate) mod detail;
 pub(crate) mod field_names;
 pub(crate) mod invalid;
 pub(crate) mod problem_context;
@@ -163,6 +164,11 @@ impl Problem {
     fn locked(message: String) -> Self {
         let answer = ErrorAnswer { status: StatusCode::LOCKED, name: "locked", title: "In use", retryable: true, retry_after: Some(1) };
         Self::with(answer, message)
+    }
+
+    /// The document is read, and asks for what cannot be had (RFC 9110, 15.5.21).
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "This cannot be done", message)
     }
 
     /// The key of a submission was used for another request (draft-ietf-httpapi-idempotency-key-header, 2.7).

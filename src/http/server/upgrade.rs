@@ -270,6 +270,7 @@ mod tests {
             logger: Logger::default(),
             docs: Docs { token_url: None, scopes: [].into(), servers: Vec::new(), examples: None },
             root_path: String::new(),
+            kbatch: None,
         };
         let (router, _, metrics) = assemble(routes, state, None);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

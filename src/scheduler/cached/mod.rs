@@ -18,7 +18,8 @@ use std::time::Duration;
 pub use self::reads::ReadCounts;
 use self::reads::{OwnedContext, QueryContext, Reads};
 use super::{
-    AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
+    AttachOutput, ChangeListener, JobOutputs, NativeJobs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted,
+    UnsupportedOperation,
 };
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
@@ -254,6 +255,11 @@ impl CachedScheduler {
     /// As [`Scheduler::schedules`].
     pub fn schedules(&self) -> Option<&dyn Schedules> {
         self.scheduler.schedules()
+    }
+
+    /// As [`Scheduler::native_jobs`].
+    pub fn native_jobs(&self) -> Option<&dyn NativeJobs> {
+        self.scheduler.native_jobs()
     }
 
     /// As [`Scheduler::profiles`].

@@ -98,6 +98,14 @@ impl Cache {
         self.count();
     }
 
+    /// Drops a Job that was removed a moment ago.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        if let Some(of_namespace) = self.jobs.0.write().by_namespace.get_mut(namespace) {
+            of_namespace.remove(name);
+        }
+        self.count();
+    }
+
     /// The number of changes, for callers that wait for the next.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::images::ImagePattern;
+use super::images::{ImagePattern, is_image};
 use super::names::is_name;
 use super::namespace_pattern::{MAX_FIXED, NamespacePattern};
 use super::quantity::thousandths;
@@ -47,6 +47,8 @@ pub struct Config {
     pub images: Vec<String>,
     /// Image of jobs that name none. If absent, jobs must name one, unless their profile does.
     pub default_image: Option<String>,
+    /// Image with `unzip` that unpacks the code of jobs that bring some (`compat.kbatch`). It need not be among `images`.
+    pub code_image: String,
     /// Seconds for which a finished job is kept, with its script and state.
     pub finished_job_ttl: u32,
     /// Files of users, in volumes of their own. If absent, operations on files answer 501.
@@ -70,6 +72,7 @@ impl Default for Config {
             run_as_user: 1000,
             images: Vec::new(),
             default_image: None,
+            code_image: "docker.io/library/busybox:stable".to_owned(),
             // The longest window of a list.
             finished_job_ttl: 7 * 86_400,
             files: None,
@@ -285,6 +288,9 @@ impl Config {
                 add(&format!("images[{index}]"), format!("is no pattern for images: {image}"), "such as registry.example.org/science/*");
             }
         }
+        if !is_image(&self.code_image) {
+            add("code_image", format!("is no name of an image: {}", self.code_image), "such as docker.io/library/busybox:stable");
+        }
         for (index, manifest) in self.namespace_manifests.iter().enumerate() {
             if let Err(reason) = NamespaceManifest::read(manifest) {
                 let allowed = "a ResourceQuota, a LimitRange or a NetworkPolicy, without a namespace";
@@ -301,6 +307,11 @@ impl Config {
             );
         }
         found
+    }
+
+    /// Whether there is a profile of this name.
+    pub fn has_profile(&self, name: &str) -> bool {
+        self.profiles().iter().any(|profile| profile.name == name)
     }
 
     /// The profiles, the default one first.
@@ -361,6 +372,7 @@ mod tests {
             (json!({"files": {"image": "a", "idle_timeout": 5}}), "files.idle_timeout"),
             (json!({"files": {"image": "a"}, "impersonate": true}), "files"),
             (json!({"images": ["a b"]}), "images[0]"),
+            (json!({"code_image": "a b"}), "code_image"),
             (json!({"namespace_manifests": [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}]}), "namespace_manifests[0]"),
             (json!({"profiles": [{"name": "a"}, {"name": "a"}]}), "profiles[1].name"),
             (json!({"profiles": [{"name": "a b"}]}), "profiles[0].name"),

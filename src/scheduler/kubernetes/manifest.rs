@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use super::admission::{self, Disallowed};
 use super::config::{FilesConfig, Profile, TolerationConfig};
 use super::names::{ACCOUNT, CONTAINER, GOLDCREST, JOB_NAME, MANAGED_BY, POD_INDEX, POD_JOB, PROFILE, REQUEST, USER};
+use super::program::{self, CODE};
 use super::request::JobRequest;
 use crate::domain::{Overlap, ScheduleDescription, Username, text_to_bytes};
 use crate::scheduler::SubmissionKey;
@@ -43,12 +44,14 @@ const STARTING_DEADLINE: i64 = 300;
 const MAX_HISTORY: i32 = 1000;
 
 /// What the site wants of every job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Policy {
     /// The user and group that jobs run as; 0 for the image's.
     pub(super) run_as_user: u32,
     /// For how many seconds a finished Job is kept.
     pub(super) finished_job_ttl: u32,
+    /// The image that unpacks the code of a job.
+    pub(super) code_image: String,
 }
 
 /// The objects of one job.
@@ -57,7 +60,7 @@ pub(super) struct Manifests<'a> {
     pub(super) name: &'a str,
     pub(super) user: &'a Username,
     pub(super) key: Option<&'a SubmissionKey>,
-    pub(super) policy: Policy,
+    pub(super) policy: &'a Policy,
     /// The user's volume, where the site has given them one.
     pub(super) files: Option<&'a FilesConfig>,
 }
@@ -130,7 +133,7 @@ impl Manifests<'_> {
 
     /// The Secret, which goes with the Job or CronJob that owns it.
     pub(super) fn secret(&self, kind: &str, owner: &ObjectMeta) -> Secret {
-        let JobRequest { job, script, .. } = self.request;
+        let JobRequest { job, .. } = self.request;
         let variables = job.environment.iter().map(|(name, value)| (variable_key(name), ByteString(text_to_bytes(value))));
         let owner = OwnerReference {
             api_version: "batch/v1".to_owned(),
@@ -141,10 +144,19 @@ impl Manifests<'_> {
         };
         Secret {
             metadata: ObjectMeta { owner_references: Some(vec![owner]), ..self.metadata(Some(self.name)) },
-            data: Some(variables.chain([(SCRIPT.to_owned(), ByteString(text_to_bytes(script)))]).collect()),
+            data: Some(variables.chain(self.content()).collect()),
             immutable: Some(true),
             type_: Some("Opaque".to_owned()),
             ..Secret::default()
+        }
+    }
+
+    /// What is run, as far as it is no part of the image.
+    fn content(&self) -> Option<(String, ByteString)> {
+        let JobRequest { job, script, .. } = self.request;
+        match &job.program {
+            None => Some((SCRIPT.to_owned(), ByteString(text_to_bytes(script)))),
+            Some(program) => program.code.as_ref().map(|code| (CODE.to_owned(), ByteString(code.to_vec()))),
         }
     }
 
@@ -164,9 +176,10 @@ impl Manifests<'_> {
 
     fn pod(&self) -> PodSpec {
         let time_limit = self.request.time_limit;
-        PodSpec {
+        let program = self.request.job.program.as_ref();
+        let mut pod = PodSpec {
             containers: vec![self.container()],
-            volumes: Some(vec![self.script_volume()]),
+            volumes: program.is_none().then(|| vec![self.script_volume()]),
             // Of the pod, so that only the time counts that it runs.
             active_deadline_seconds: time_limit.map(i64::from),
             restart_policy: Some("Never".to_owned()),
@@ -176,26 +189,36 @@ impl Manifests<'_> {
             share_process_namespace: Some(true),
             security_context: Some(pod_security(self.policy.run_as_user)),
             ..PodSpec::default()
+        };
+        if program.is_some_and(|program| program.code.is_some()) {
+            program::add_code(&mut pod, self.name, &self.policy.code_image);
         }
+        pod
     }
 
     fn container(&self) -> Container {
         let JobRequest { job, script, image, .. } = self.request;
         let resources = self.request.resources();
+        let (command, args) = match &job.program {
+            Some(program) => program::words(program),
+            None => (Some(command(script)), None),
+        };
+        let script_mount = || VolumeMount {
+            name: SCRIPT.to_owned(),
+            mount_path: SCRIPT_DIRECTORY.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        };
         Container {
             name: CONTAINER.to_owned(),
             image: Some(image.clone()),
-            command: Some(command(script)),
+            command,
+            args,
             working_dir: Some(job.working_directory.to_text()),
             env: Some(self.environment()),
             resources: Some(ResourceRequirements { limits: Some(resources.clone()), requests: Some(resources), claims: None }),
             security_context: Some(container_security()),
-            volume_mounts: Some(vec![VolumeMount {
-                name: SCRIPT.to_owned(),
-                mount_path: SCRIPT_DIRECTORY.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            }]),
+            volume_mounts: job.program.is_none().then(|| vec![script_mount()]),
             ..Container::default()
         }
     }
@@ -305,13 +328,13 @@ pub(super) fn requests(spec: &PodSpec) -> BTreeMap<&str, i128> {
 mod tests {
     use super::super::images::Images;
     use super::*;
-    use crate::domain::{ArrayIndices, JobDescription, JobScript, RemotePath};
+    use crate::domain::{ArrayIndices, ImageProgram, JobDescription, JobScript, RemotePath};
 
     fn made(job: &JobDescription, run_as_user: u32) -> (Job, Secret) {
         let (profiles, image, user) = ([Profile::default()], "registry.test/a:1".to_owned(), Username::new("ada").unwrap());
         let request = JobRequest::read(job, &profiles, Some(&image), &Images::new(&[], [&image])).unwrap();
-        let policy = Policy { run_as_user, finished_job_ttl: 60 };
-        let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy, files: None };
+        let policy = Policy { run_as_user, finished_job_ttl: 60, code_image: "registry.test/unzip:1".to_owned() };
+        let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy: &policy, files: None };
         let owner = ObjectMeta { uid: Some("u-1".to_owned()), ..ObjectMeta::default() };
         (manifests.job().unwrap(), manifests.secret("Job", &owner))
     }
@@ -356,6 +379,36 @@ mod tests {
         let data = secret.data.unwrap();
         assert_eq!(data["env.WORD"].0, b"s3cret $(HOME)");
         assert!(data["script"].0.starts_with(b"#!/bin/bash -e\n"));
+    }
+
+    #[test]
+    fn a_program_of_an_image_has_its_own_words_and_its_code_is_unpacked_by_the_sites_image() {
+        let program = |code: Option<&[u8]>| {
+            let mut job = described();
+            job.working_directory = RemotePath::from_text("/code").unwrap();
+            let (command, arguments) = (vec!["python".to_owned()], vec!["$(WORD)".to_owned()]);
+            job.program = Some(ImageProgram { command, arguments, code: code.map(Into::into) });
+            let (job, secret) = made(&job, 1000);
+            (job.spec.unwrap().template.spec.unwrap(), secret.data.unwrap())
+        };
+        let (pod, data) = program(None);
+        let container = &pod.containers[0];
+        assert_eq!(
+            (container.command.as_deref().unwrap(), container.args.as_deref().unwrap()),
+            (&["python".to_owned()][..], &["$(WORD)".to_owned()][..])
+        );
+        assert_eq!((&pod.volumes, &pod.init_containers, &container.volume_mounts), (&None, &None, &None));
+        assert_eq!(data.keys().collect::<Vec<_>>(), ["env.WORD"]);
+
+        let (pod, data) = program(Some(b"PK\x05\x06"));
+        assert_eq!(data["code"].0, b"PK\x05\x06");
+        let [unpack] = &pod.init_containers.unwrap()[..] else { panic!("one container unpacks") };
+        let container = &pod.containers[0];
+        assert_eq!(unpack.image.as_deref(), Some("registry.test/unzip:1"));
+        assert_eq!((&unpack.security_context, &unpack.resources, &unpack.env), (&container.security_context, &container.resources, &None));
+        let [mount] = &container.volume_mounts.as_deref().unwrap()[..] else { panic!("one mount") };
+        assert_eq!((mount.name.as_str(), mount.mount_path.as_str()), ("code", "/code"));
+        assert!(pod.volumes.unwrap().iter().all(|volume| volume.secret.is_some() || volume.empty_dir.is_some()));
     }
 
     #[test]

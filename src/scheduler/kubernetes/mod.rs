@@ -22,8 +22,10 @@ mod logs;
 mod manifest;
 mod names;
 mod namespace_pattern;
+mod native;
 mod pod;
 mod process;
+mod program;
 mod quantity;
 mod request;
 mod schedules;
@@ -55,7 +57,8 @@ use self::manifest::{Policy, SCRIPT};
 use self::names::{CANCELLED_BY, JobRef, OURS};
 use self::request::NO_SCRIPT_PATH;
 use super::{
-    AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
+    AttachOutput, ChangeListener, JobOutputs, NativeJobs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted,
+    UnsupportedOperation,
 };
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
@@ -91,7 +94,11 @@ impl Kubernetes {
             jobs,
             images: Images::new(&config.images, named),
             default_image: config.default_image.clone(),
-            policy: Policy { run_as_user: config.run_as_user, finished_job_ttl: config.finished_job_ttl },
+            policy: Policy {
+                run_as_user: config.run_as_user,
+                finished_job_ttl: config.finished_job_ttl,
+                code_image: config.code_image.clone(),
+            },
             profiles,
             files: config.files.clone(),
         })
@@ -263,6 +270,10 @@ impl Scheduler for Kubernetes {
     }
 
     fn schedules(&self) -> Option<&dyn Schedules> {
+        Some(self)
+    }
+
+    fn native_jobs(&self) -> Option<&dyn NativeJobs> {
         Some(self)
     }
 

@@ -10,7 +10,7 @@ use super::indices::Tasks;
 use crate::domain::{JobDescription, JobOptions, JobScript, Memory};
 use crate::scheduler::SchedulerError;
 
-/// The longest script and environment together in bytes: a Secret holds 1 MiB (Kubernetes' `MaxSecretSize`).
+/// The longest script or code and environment together in bytes: a Secret holds 1 MiB (Kubernetes' `MaxSecretSize`).
 const MAX_CONTENT: usize = 1024 * 1024 - 1024;
 
 /// The reason why a script on the cluster cannot be submitted.
@@ -47,10 +47,12 @@ impl<'a> JobRequest<'a> {
             JobScript::Path(_) => return Err(SchedulerError::Unsupported(NO_SCRIPT_PATH)),
         };
         refuse_absent_features(job)?;
-        let content = script.len() + job.environment.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let code = job.program.as_ref().and_then(|program| program.code.as_ref()).map_or(0, |code| code.len());
+        let content = script.len() + code + job.environment.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         if content > MAX_CONTENT {
+            let what = if job.program.is_some() { "code" } else { "script" };
             return Err(SchedulerError::Rejected(format!(
-                "the script and its variables have {content} bytes: at most {MAX_CONTENT} are possible on this system"
+                "the {what} and its variables have {content} bytes: at most {MAX_CONTENT} are possible on this system"
             )));
         }
         let profile = profile(job, profiles)?;

@@ -11,7 +11,7 @@ use super::names::{GOLDCREST, JOB_NAME, MANAGED_BY, OURS, PROFILE, fresh_name};
 use super::pod::seconds;
 use super::quantity;
 use super::state::annotation;
-use crate::domain::{JobId, Overlap, Principal, Schedule, ScheduleDescription, ScheduleId};
+use crate::domain::{JobId, Overlap, Principal, Schedule, ScheduleDescription, ScheduleId, Username};
 use crate::scheduler::{SchedulerError, Schedules};
 
 #[async_trait]
@@ -22,7 +22,7 @@ impl Schedules for Kubernetes {
         let namespace = self.jobs.tenants.ensure(connection, user).await?;
         let name = fresh_name(schedule.name.as_deref().or(schedule.job.name.as_deref()));
         let id = ScheduleId::new(&name).ok_or_else(|| SchedulerError::Rejected(format!("{name} cannot be the id of a schedule")))?;
-        let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy, files: self.files.as_ref() };
+        let manifests = Manifests { request: &request, name: &name, user, key: None, policy: &self.policy, files: self.files.as_ref() };
         quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
         let cron_job = manifests.cron_job(schedule)?;
         let created = match connection.create(Actor::User(user), Some(&namespace), &cron_job).await {
@@ -41,18 +41,11 @@ impl Schedules for Kubernetes {
     }
 
     async fn list(&self, principal: &Principal) -> Result<Vec<Schedule>, SchedulerError> {
-        let (user, connection) = (&principal.username, &self.jobs.connection);
-        let Some(namespace) = self.jobs.tenants.find(connection, user).await? else { return Ok(Vec::new()) };
-        let ours = Selection { labels: OURS, fields: "" };
-        let found = connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(ApiFailure::of_read)?;
-        Ok(found.iter().filter_map(read).collect())
+        Ok(self.cron_jobs(&principal.username).await?.iter().filter_map(read).collect())
     }
 
     async fn get(&self, principal: &Principal, id: &ScheduleId) -> Result<Schedule, SchedulerError> {
-        let (user, connection) = (&principal.username, &self.jobs.connection);
-        let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
-        let found = connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(ApiFailure::of_read)?;
-        found.filter(is_ours).as_ref().and_then(read).ok_or(SchedulerError::ScheduleNotFound)
+        read(&self.cron_job(&principal.username, id).await?).ok_or(SchedulerError::ScheduleNotFound)
     }
 
     async fn remove(&self, principal: &Principal, id: &ScheduleId) -> Result<(), SchedulerError> {
@@ -60,6 +53,24 @@ impl Schedules for Kubernetes {
         let (user, connection) = (&principal.username, &self.jobs.connection);
         let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
         connection.delete::<CronJob>(Actor::User(user), &namespace, id.as_str()).await.map_err(ApiFailure::of_write)
+    }
+}
+
+impl Kubernetes {
+    /// The CronJobs of a user.
+    pub(super) async fn cron_jobs(&self, user: &Username) -> Result<Vec<CronJob>, SchedulerError> {
+        let connection = &self.jobs.connection;
+        let Some(namespace) = self.jobs.tenants.find(connection, user).await? else { return Ok(Vec::new()) };
+        let ours = Selection { labels: OURS, fields: "" };
+        connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(ApiFailure::of_read)
+    }
+
+    /// One CronJob of a user's.
+    pub(super) async fn cron_job(&self, user: &Username, id: &ScheduleId) -> Result<CronJob, SchedulerError> {
+        let connection = &self.jobs.connection;
+        let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
+        let found = connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(ApiFailure::of_read)?;
+        found.filter(is_ours).ok_or(SchedulerError::ScheduleNotFound)
     }
 }
 

@@ -83,6 +83,14 @@ impl Observed {
         self
     }
 
+    /// The pods of all jobs, or of this one, the oldest first.
+    pub(super) fn pods(&self, job: Option<&str>) -> Vec<&Arc<Pod>> {
+        let chosen = self.pods.iter().filter(|(name, _)| job.is_none_or(|job| job == *name));
+        let mut pods: Vec<&Arc<Pod>> = chosen.flat_map(|(_, pods)| pods).collect();
+        pods.sort_by_key(|pod| (created(pod), &pod.metadata.name));
+        pods
+    }
+
     /// How many tasks the one job has; none where it is no array.
     pub(super) fn task_count(&self) -> Option<i32> {
         self.view(self.jobs.first()?).task_count()

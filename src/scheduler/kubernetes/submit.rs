@@ -31,7 +31,7 @@ impl Kubernetes {
         let namespace = self.jobs.tenants.ensure(&self.jobs.connection, user).await?;
         let name = key.map_or_else(|| fresh_name(job.name.as_deref()), name_of);
         let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
-        let manifests = Manifests { request: &request, name: &name, user, key, policy: self.policy, files: self.files.as_ref() };
+        let manifests = Manifests { request: &request, name: &name, user, key, policy: &self.policy, files: self.files.as_ref() };
         quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
         let created = match self.jobs.connection.create(Actor::User(user), Some(&namespace), &manifests.job()?).await {
             Ok(created) => created,
@@ -93,7 +93,7 @@ impl Kubernetes {
         let request = self.read(job)?;
         if let Some(namespace) = self.jobs.tenants.find(&self.jobs.connection, user).await? {
             let name = fresh_name(job.name.as_deref());
-            let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy, files: self.files.as_ref() };
+            let manifests = Manifests { request: &request, name: &name, user, key: None, policy: &self.policy, files: self.files.as_ref() };
             quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
             let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job()?).await;
             asked.map_err(ApiFailure::of_read)?;

@@ -165,6 +165,7 @@ impl Api {
                 examples: None,
             },
             root_path: String::new(),
+            kbatch: None,
         };
         change(&mut state);
         let gate = state.gate.clone();
@@ -174,6 +175,11 @@ impl Api {
 
     /// This cluster in place of the usual one, with a mirror of its jobs.
     pub fn over(cluster: Cluster) -> Self {
+        Self::over_changed(cluster, |_| {})
+    }
+
+    /// As [`Self::over`], and the rest may be changed too.
+    pub fn over_changed(cluster: Cluster, change: impl FnOnce(&mut AppState)) -> Self {
         let cluster = Arc::new(cluster);
         let journal = Arc::new(Journal::new(cluster.name(), None));
         let mirror = Arc::new(Mirror::new(Arc::clone(&cluster), Arc::new(Source(true)), journal));
@@ -182,6 +188,7 @@ impl Api {
             let mirrors = [(cluster.name().clone(), mirror)].into();
             let gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster], State::default());
             state.gate = gate.with_mirrors(&mirrors);
+            change(state);
         })
     }
 

@@ -302,6 +302,7 @@ impl State {
         let path = format!("{}/{}", seen.uri.path(), object["metadata"]["name"].as_str().unwrap());
         object["metadata"]["uid"] = json!(format!("uid-{}", self.version + 1));
         object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         if self.objects.contains_key(&path) {
             return refusal(409, "AlreadyExists", "it already exists");
         }
@@ -337,13 +338,14 @@ impl State {
                         return;
                     }
                 };
+                let indexed = spec["completionMode"] == "Indexed";
                 let mut labels = spec["template"]["metadata"]["labels"].clone();
                 labels["batch.kubernetes.io/job-name"] = json!(name);
                 labels["batch.kubernetes.io/controller-uid"] = job["metadata"]["uid"].clone();
                 let pod = json!({
                     "metadata": {
                         "labels": labels,
-                        "annotations": {"batch.kubernetes.io/job-completion-index": index.to_string()},
+                        "annotations": indexed.then(|| json!({"batch.kubernetes.io/job-completion-index": index.to_string()})),
                     },
                     "spec": {"nodeName": "n1", "containers": spec["template"]["spec"]["containers"]},
                     "status": status,

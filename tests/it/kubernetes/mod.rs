@@ -4,6 +4,8 @@ mod answers;
 mod commands;
 pub mod double;
 mod files;
+mod kbatch;
+mod kbatch_refusals;
 mod machine;
 mod output;
 mod schedules;
@@ -36,11 +38,16 @@ fn job() -> JobDescription {
 
 /// The API over a system of this scheduler.
 fn api(scheduler: Kubernetes) -> Api {
+    Api::over(cluster(scheduler))
+}
+
+/// A system of this scheduler.
+fn cluster(scheduler: Kubernetes) -> Cluster {
     let mut config = cluster_config();
     config.ssh = None;
     let (_, health) = watch::channel(ClusterHealth::default());
     let capabilities = Capabilities { compute: Some(Arc::new(scheduler)), files: None, objects: None };
-    Api::over(Cluster::new(config, capabilities, health))
+    Cluster::new(config, capabilities, health)
 }
 
 /// A scheduler whose API server does not listen, and its kubeconfig.
