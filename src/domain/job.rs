@@ -32,10 +32,10 @@ pub struct JobDescription<P = RemotePath> {
     pub constraints: Option<String>,
     /// The program.
     pub script: JobScript<P>,
-    /// What is run instead of the script, on systems whose jobs are images.
-    pub program: Option<ImageProgram>,
     /// Its other options.
     pub options: JobOptions,
+    /// What is run instead of the script, on systems whose jobs are images.
+    pub program: Option<ImageProgram>,
 }
 
 /// A program that an image has, as a job.

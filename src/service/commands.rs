@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::audit::Change;
 use super::counts::Action;
 use super::limits::UserPermit;
-use super::text::{MAX_ARGUMENT_BYTES, mistake_in, whole_match};
+use super::text::{MAX_ARGUMENT_BYTES, pattern_error, whole_match};
 use super::{Access, InvalidRequest, ServiceError};
 use crate::cluster::{Cluster, Commands, NO_LOGIN};
 use crate::domain::excerpt;
@@ -235,7 +235,7 @@ pub fn mistakes(commands: &Commands) -> Vec<(String, String)> {
         }
         for (at, word) in pattern.iter().map(|word| Word::read(word)).enumerate() {
             let place = || format!("allow[{index}][{at}]");
-            if let Some(error) = word.pattern().and_then(mistake_in) {
+            if let Some(error) = word.pattern().and_then(pattern_error) {
                 add(place(), format!("must be a regular expression behind `~` or `~*`: {error}"));
             }
             if matches!(word, Word::Rest(_)) && at + 1 < pattern.len() {

@@ -66,7 +66,7 @@ pub(super) fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
 }
 
 /// Why a pattern is no regular expression, with the pattern as it is written.
-pub(super) fn mistake_in(pattern: &str) -> Option<regex::Error> {
+pub(super) fn pattern_error(pattern: &str) -> Option<regex::Error> {
     Regex::new(pattern).and_then(|_| whole_match(pattern)).err()
 }
 

@@ -8,10 +8,12 @@ use super::{answers, pods};
 use crate::domain::LogStream;
 use crate::error::Kind;
 use crate::http::compute::logs::{bytes, whole};
+use crate::http::event_stream::until_drain;
 use crate::http::extract::access::{NameText, ReadAccess};
 use crate::http::extract::parameters::{Parameters, lenient};
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
+use crate::http::server::upgrade::Draining;
 use crate::scheduler::SchedulerError;
 use crate::service::logs::{self, LogStart};
 use crate::service::{Access, ServiceError, native_jobs};
@@ -30,6 +32,7 @@ pub(super) async fn of_job(
     ReadAccess(access): ReadAccess,
     NameText(name): NameText,
     Parameters(query): Parameters<LogParameters>,
+    draining: Draining,
     context: ProblemContext,
 ) -> Result<Response, Problem> {
     let no_pods = || Problem::new(Kind::NotFound, format!("No pods found for job {name}"));
@@ -38,14 +41,14 @@ pub(super) async fn of_job(
         tasks => tasks?,
     };
     if let Some(task) = tasks.first() {
-        return output(&access, task.job.as_str(), query.stream, context).await;
+        return output(&access, task.job.as_str(), query.stream.then_some(draining), context).await;
     }
     match native_jobs::job(&access, &name).await {
-        // It has none yet, and whoever follows it waits for one.
-        Ok(_) if query.stream => output(&access, &name, true, context).await,
+        // It has none yet; a client that follows the job waits for one.
+        Ok(_) if query.stream => output(&access, &name, Some(draining), context).await,
         Ok(_) => Err(no_pods()),
         Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => match pods::find(&access, &name).await {
-            Ok(pod) => output(&access, pod.job.as_str(), query.stream, context).await,
+            Ok(pod) => output(&access, pod.job.as_str(), query.stream.then_some(draining), context).await,
             Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => Err(no_pods()),
             Err(error) => Err(error.into()),
         },
@@ -58,18 +61,19 @@ pub(super) async fn of_pod(
     ReadAccess(access): ReadAccess,
     NameText(name): NameText,
     Parameters(query): Parameters<LogParameters>,
+    draining: Draining,
     context: ProblemContext,
 ) -> Result<Response, Problem> {
     let pod = pods::find(&access, &name).await.map_err(|error| answers::failed(error, pods::KIND, &name))?;
-    output(&access, pod.job.as_str(), query.stream, context).await
+    output(&access, pod.job.as_str(), query.stream.then_some(draining), context).await
 }
 
-async fn output(access: &Access, job: &str, stream: bool, context: ProblemContext) -> Result<Response, Problem> {
+/// The output of a job until now, or until it has ended or the server drains if that is given.
+async fn output(access: &Access, job: &str, follow: Option<Draining>, context: ProblemContext) -> Result<Response, Problem> {
     let start = LogStart::Offset(0);
-    let mut answer = if stream {
-        bytes(logs::follow(access, job, LogStream::Stdout, start).await?.updates, context)
-    } else {
-        whole(logs::read(access, job, LogStream::Stdout, start).await?)
+    let mut answer = match follow {
+        Some(draining) => bytes(until_drain(logs::follow(access, job, LogStream::Stdout, start).await?.updates, draining), context),
+        None => whole(logs::read(access, job, LogStream::Stdout, start).await?),
     };
     answer.headers_mut().insert(header::CONTENT_TYPE, TEXT);
     Ok(answer)

@@ -209,7 +209,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let words: [&[u8]; 6] =
             [b"plain 'name'", b"\xff\xfe\n'", b"\x80\x81\x88 \x01", b"$(touch pwned) `id` $HOME \\", b"-n", "ü €".as_bytes()];
-        let line = words.iter().fold(CommandLine::new("printf").arg("%s\\0"), |line, word| line.arg(word));
+        let line = words.iter().fold(CommandLine::new("printf").arg("%s\\0"), CommandLine::arg);
         let program = Program::of(&line.then(crate::ssh::Raw(";"), &CommandLine::new("cat; exit 7")));
         let expected = words.iter().flat_map(|word| word.iter().copied().chain([0]));
         let expected: Vec<u8> = BEGUN.iter().copied().chain(expected).chain(*b"\0input\n}\n").collect();
@@ -239,22 +239,22 @@ mod tests {
         assert!(!program.words().concat().contains("secret"));
     }
 
-    #[test]
-    fn the_helper_ends_when_it_is_not_used_and_no_program_begins_meanwhile() {
+    #[tokio::test]
+    async fn the_helper_ends_when_it_is_not_used_and_no_program_begins_meanwhile() {
         let directory = tempfile::tempdir().unwrap();
         // Its looks at processes are those of a pod, where there are no others.
         let text = waiting(20).replace(DIRECTORY, directory.path().to_str().unwrap());
         let text = text.replace("/proc/[0-9]*", "1").replace("sleep 10", "sleep 0.2");
         let mut first = Command::new("/bin/sh").args(["-c", &text]).spawn().unwrap();
         let (used, ending) = (directory.path().join("used"), directory.path().join("ending"));
-        let wait_for = |what: &dyn Fn() -> bool| {
+        let wait_for = async |what: &dyn Fn() -> bool| {
             let begun = std::time::Instant::now();
             while !what() {
                 assert!(begun.elapsed() < Duration::from_secs(20));
-                std::thread::sleep(Duration::from_millis(5));
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        wait_for(&|| ending.exists());
+        wait_for(&|| ending.exists()).await;
         // A program that comes now is waited for, or the helper ends first: it does not begin in a helper that ends.
         let program = Program::of(&CommandLine::new("true"));
         let output = run("/bin/sh", directory.path(), &program, &program.text);

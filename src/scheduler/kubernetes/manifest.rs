@@ -406,7 +406,7 @@ mod tests {
         let container = &pod.containers[0];
         assert_eq!(unpack.image.as_deref(), Some("registry.test/unzip:1"));
         assert_eq!((&unpack.security_context, &unpack.resources, &unpack.env), (&container.security_context, &container.resources, &None));
-        let [mount] = &container.volume_mounts.as_deref().unwrap()[..] else { panic!("one mount") };
+        let [mount] = container.volume_mounts.as_deref().unwrap() else { panic!("one mount") };
         assert_eq!((mount.name.as_str(), mount.mount_path.as_str()), ("code", "/code"));
         assert!(pod.volumes.unwrap().iter().all(|volume| volume.secret.is_some() || volume.empty_dir.is_some()));
     }

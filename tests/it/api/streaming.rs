@@ -270,7 +270,7 @@ async fn what_cannot_be_transferred_is_refused_before_a_job_is_submitted() {
     for (operation, name, status) in [
         ("download", "missing", 404),
         ("download", "directory", 400),
-        ("upload", "directory", 403),
+        ("upload", "directory", 400),
         ("upload", "missing/a", 404),
         ("upload", "../../../a", 400),
     ] {

@@ -85,6 +85,7 @@ impl Site {
     }
 
     /// By commands in a pod of Kubernetes, which this machine runs.
+    #[expect(clippy::disallowed_methods, reason = "nothing else runs in the test yet")]
     fn pod() -> Option<Self> {
         let mut site = Self::exec()?;
         let (start, own) = (ApiServer::start(|_| None), tempfile::tempdir().unwrap());

@@ -189,7 +189,7 @@ async fn a_profile_leads_to_its_partition_and_size_and_the_site_adds_its_variabl
     assert_eq!(stored["spec"]["template"]["spec"].get("tolerations"), None, "{stored}");
     let secret = server.object(&format!("/api/v1/namespaces/goldcrest-alice/secrets/{name}")).unwrap();
     for (variable, value) in
-        [("SITE", "here"), ("JUPYTER_IMAGE", "registry.test/a:1"), ("JUPYTERHUB_API_TOKEN", "token-of-alice"), ("WORD", "s3cret")]
+        [("SITE", "here"), ("JUPYTER_IMAGE", "registry.test/a:1"), ("JUPYTERHUB_API_TOKEN", "test-token"), ("WORD", "s3cret")]
     {
         assert_eq!(secret["data"][format!("env.{variable}")], BASE64_STANDARD.encode(value), "{variable}");
     }

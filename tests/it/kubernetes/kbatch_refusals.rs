@@ -7,6 +7,7 @@ use super::double::{ApiServer, refusal};
 use super::kbatch::{call, facade, get, submit, written_code, written_job};
 use crate::api::{Answer, request};
 use crate::support::service::Seen;
+use crate::support::{PATIENCE, wait_until};
 
 /// The text of an error, which is all that its body has.
 fn detail(answer: &Answer) -> String {
@@ -62,7 +63,9 @@ async fn a_second_user_reaches_nothing_of_the_first() {
     let server = ApiServer::start(|_| None).await;
     let api = facade(&server, &json!({}));
     let job = submit(&api, json!({"job": written_job()})).await;
-    let pod = get(&api, &format!("/pods/?job_name={job}")).await.json()["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let path = format!("/pods/?job_name={job}");
+    wait_until(PATIENCE, async || get(&api, &path).await.json()["items"].as_array().is_some_and(|pods| !pods.is_empty())).await;
+    let pod = get(&api, &path).await.json()["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
     let schedule = json!({"schedule": "0 3 * * *", "job_template": {"metadata": {}, "spec": written_job()["spec"]}});
     let schedule = json!({"metadata": written_job()["metadata"], "spec": schedule});
     let schedule = call(&api, "alice", Method::POST, "/cronjobs/", Some(json!({"job": schedule}))).await;

@@ -20,7 +20,7 @@ use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::{announced_length, forward_body};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::content::download::{FileBytes, attachment};
-use crate::http::filesystem::content::upload::{pause, refuse_encodings};
+use crate::http::filesystem::content::upload::{pause, refuse_encodings, refuse_form};
 use crate::http::filesystem::model::request::ArchiveParameters;
 use crate::http::problem::Problem;
 use crate::service::contents::{self, TransferForm};
@@ -104,6 +104,7 @@ pub(crate) async fn unpack(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     refuse_encodings(&headers)?;
+    refuse_form(&headers)?;
     let is_new = conditions.new_or_any()?;
     let digests = Digests::of(&headers)?;
     TransferForm::Stream.check(&access, announced_length(&headers).unwrap_or_default(), Alternative::UnpackSeveral)?;

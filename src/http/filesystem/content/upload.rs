@@ -100,6 +100,7 @@ pub(crate) async fn store(
     body: Body,
 ) -> Result<Response, Problem> {
     refuse_encodings(&headers)?;
+    refuse_form(&headers)?;
     if headers.contains_key(header::CONTENT_RANGE) {
         return Err(Problem::new(Kind::Invalid, "a part of a file cannot be put (RFC 9110, 14.5); use a resumable upload"));
     }
@@ -180,18 +181,24 @@ pub(crate) fn pause(config: &Config) -> Duration {
     Duration::from_secs(config.request_timeout)
 }
 
-/// Rejects content codings and forms: content is stored as it arrives, so compressed content would stay compressed, and a form would be stored with
-/// the lines around its parts.
-pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
+/// Rejects a form where content is stored as it arrives: it would be stored with the lines around its parts.
+pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
     let is_form = |media_type: &HeaderValue| {
         let main = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         main.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data")
     };
-    if headers.get(header::CONTENT_TYPE).is_some_and(is_form) {
-        let message = "the content of a PUT is taken as it is, and this is a form: send the content alone (`curl -T FILE`, or `--data-binary @FILE`); \
+    match headers.get(header::CONTENT_TYPE).filter(|media_type| is_form(media_type)) {
+        Some(_) => {
+            let message = "the content of a PUT is taken as it is, and this is a form: send the content alone (`curl -T FILE`, or `--data-binary @FILE`); \
                        `POST .../ops/upload` takes a form with a file";
-        return Err(Problem::unsupported_media(message));
+            Err(Problem::unsupported_media(message))
+        }
+        None => Ok(()),
     }
+}
+
+/// Rejects content codings: content is stored as it arrives, so compressed content would stay compressed.
+pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Problem::unsupported_media("a content coding is not taken off; send the file as it is"))
