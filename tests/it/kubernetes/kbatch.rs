@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::double::ApiServer;
 use super::{cluster, wait_for_sent};
 use crate::api::{Answer, Api, request};
+use crate::support::{PATIENCE, wait_until};
 
 /// A job as client 0.5 sends it, for which newer Kubernetes packages add members without values.
 pub fn written_job() -> Value {
@@ -123,7 +124,7 @@ async fn pods_are_listed_and_their_output_keeps_its_lines() {
     let api = facade(&server, &json!({}));
     let name = submit(&api, json!({"job": written_job()})).await;
     submit(&api, json!({"job": written_job()})).await;
-    assert_eq!(get(&api, "/pods/?job_name=").await.json()["items"].as_array().unwrap().len(), 2);
+    wait_until(PATIENCE, async || get(&api, "/pods/?job_name=").await.json()["items"].as_array().unwrap().len() == 2).await;
     let pods = get(&api, &format!("/pods/?job_name={name}")).await.json();
     assert_eq!((&pods["kind"], pods["items"].as_array().unwrap().len()), (&json!("PodList"), 1));
     let pod = pods["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
