@@ -7,10 +7,10 @@ use tokio::sync::watch;
 
 use crate::authn::{self, Validators};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
-use crate::cluster::{self, Capabilities, Cluster, Files};
+use crate::cluster::{self, Capabilities, Cluster, FileCapability};
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
 use crate::domain::{ClusterHealth, SystemName};
-use crate::filesystem;
+use crate::filesystem::{self, FileAccess};
 use crate::http::TlsError;
 use crate::notify::{self, Timing, Webhooks};
 use crate::rest;
@@ -19,7 +19,7 @@ use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
 use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
 use crate::scheduler::{self, ConnectionMode, Scheduler, StoredRecords};
-use crate::ssh::{self, Lanes};
+use crate::ssh::{self, Lanes, Transport};
 use crate::store::{self, Postgres, Sqlite, Store};
 use crate::transfer::s3;
 
@@ -43,7 +43,7 @@ pub enum BuildError {
     Credentials(#[from] credentials::SetupError),
     /// The `store` section cannot be used.
     #[error("set up the store")]
-    StateStore(#[from] store::SetupError),
+    Store(#[from] store::SetupError),
     /// The `scheduler` section of a cluster cannot be used.
     #[error("set up the scheduler of {system}")]
     Scheduler {
@@ -55,7 +55,7 @@ pub enum BuildError {
     },
     /// The object store of a cluster cannot be used.
     #[error("set up the object store of {system}")]
-    Store {
+    ObjectStore {
         /// The cluster.
         system: SystemName,
         /// The error.
@@ -167,24 +167,26 @@ pub(super) fn cluster(
         }
         None => None,
     };
-    let compute = match &config.scheduler {
+    let (compute, pods) = match &config.scheduler {
         Some(section) => {
-            Some(scheduler(section, lanes.as_ref(), client, store).map_err(|source| BuildError::Scheduler { system: system(), source })?)
+            let built = scheduler(section, lanes.as_ref(), client, store);
+            let (compute, pods) = built.map_err(|source| BuildError::Scheduler { system: system(), source })?;
+            (Some(compute), pods.map(|pods| files_of_pods(&config, section.common(), pods)))
         }
-        None => None,
+        None => (None, None),
     };
     let objects = match config.data_operation.object_store() {
         Some(store) => {
-            let store = s3::Store::new(store, client.clone());
-            Some(Arc::new(store.map_err(|source| BuildError::Store { system: system(), source })?))
+            let store = s3::ObjectStore::new(store, client.clone());
+            Some(Arc::new(store.map_err(|source| BuildError::ObjectStore { system: system(), source })?))
         }
         None => None,
     };
-    let files = config.ssh.as_ref().zip(lanes.clone()).map(|(ssh, lanes)| files(&config, ssh, lanes));
+    let files = config.ssh.as_ref().zip(lanes.clone()).map(|(ssh, lanes)| files(&config, ssh, lanes)).or(pods);
     Ok((Arc::new(Cluster::new(config, Capabilities { compute, files, objects }, health)), lanes))
 }
 
-fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> Files {
+fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> FileCapability {
     let settings = filesystem::Settings {
         command_timeout: Duration::from_secs(ssh.timeout.command_execution),
         max_ops_file_size: config.data_operation.max_shown(),
@@ -194,18 +196,32 @@ fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> File
         max_sessions: ssh.max_clients,
         ..filesystem::Settings::default()
     };
-    Files { operations: filesystem::Files::open(lanes.clone(), config.file_access, settings), transport: lanes }
+    FileCapability { operations: filesystem::Files::open(lanes.clone(), config.file_access, settings), transport: lanes }
 }
+
+/// The files of users in volumes, by commands in pods.
+fn files_of_pods(config: &cluster::Config, common: &scheduler::Common, transport: Arc<dyn Transport>) -> FileCapability {
+    let settings = filesystem::Settings {
+        command_timeout: Duration::from_secs(common.timeout),
+        max_ops_file_size: config.data_operation.max_shown(),
+        copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
+        ..filesystem::Settings::default()
+    };
+    FileCapability { operations: filesystem::Files::open(Arc::clone(&transport), FileAccess::Exec, settings), transport }
+}
+
+/// A scheduler, and the way to the files where it is one to them too.
+type Compute = (Arc<dyn Scheduler>, Option<Arc<dyn Transport>>);
 
 fn scheduler(
     config: &scheduler::Config,
     lanes: Option<&Arc<Lanes>>,
     client: &rest::Client,
     store: Option<&Arc<dyn Store>>,
-) -> Result<Arc<dyn Scheduler>, SchedulerSetupError> {
+) -> Result<Compute, SchedulerSetupError> {
     let records = store.map(|store| StoredRecords::new(Arc::clone(store), config.common().records()));
     let over_ssh = || lanes.cloned().ok_or(SchedulerSetupError::NoSsh);
-    Ok(match config {
+    let scheduler: Arc<dyn Scheduler> = match config {
         scheduler::Config::Slurm { common, slurm } => {
             let rest = || slurm_rest(slurm, Duration::from_secs(common.timeout), client);
             let cli = || {
@@ -227,8 +243,13 @@ fn scheduler(
         }
         scheduler::Config::Pbs { common, pbs, .. } => Arc::new(Pbs::new(over_ssh()?, *pbs).recording(common.records()).storing(records)),
         scheduler::Config::Local { common, local, .. } => Arc::new(Local::new(over_ssh()?, local.clone()).recording(common.records())),
-        scheduler::Config::Kubernetes { common, kubernetes } => Arc::new(Kubernetes::new(kubernetes, Duration::from_secs(common.timeout))?),
-    })
+        scheduler::Config::Kubernetes { common, kubernetes } => {
+            let scheduler = Kubernetes::new(kubernetes, Duration::from_secs(common.timeout))?;
+            let files = scheduler.files();
+            return Ok((Arc::new(scheduler), files));
+        }
+    };
+    Ok((scheduler, None))
 }
 
 pub(super) fn slurm_rest(config: &slurm::Config, timeout: Duration, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {

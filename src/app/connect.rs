@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{BuildError, slurm_rest};
-use super::site::{Member, Site};
+use super::site::{Site, SiteMember};
 use crate::authn::PrincipalSource;
 use crate::authz::{Decision, Relation};
-use crate::cluster::{Files, WithoutHealthCheck};
+use crate::cluster::{FileCapability, WithoutHealthCheck};
 use crate::config::Config;
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::error::ErrorChain;
@@ -116,7 +116,7 @@ fn stored(inspection: &Inspection) -> String {
     }
 }
 
-async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool {
+async fn reach(show: &mut impl FnMut(Step), name: &str, member: &SiteMember) -> bool {
     let Some(ssh) = &member.cluster.config().ssh else { return true };
     let (host, port) = match &ssh.proxy_host {
         Some(host) => (host.as_str(), ssh.proxy_port.unwrap_or(22)),
@@ -133,7 +133,7 @@ async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool
     step(show, (name, &format!("TCP to {host}:{port}")), advice, connecting).await.is_some()
 }
 
-async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &Member, principal: &Principal) {
+async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &SiteMember, principal: &Principal) {
     let asking = site.authorizer.check(principal, Relation::Read, member.cluster.name());
     let advice = "this is not an error if the service account needs no access: decisions are only requested for callers";
     step_with(show, (name, "authorization of the service account"), advice, asking, |ruling| match ruling.decision {
@@ -144,15 +144,15 @@ async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &
 }
 
 /// Tries each capability of the system with the service account.
-async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Member, &rest::Client), principal: &Principal) {
+async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&SiteMember, &rest::Client), principal: &Principal) {
     let WithoutHealthCheck { compute, files, objects } = member.cluster.without_health_check();
+    let config = member.cluster.config();
     if let Some(files) = files
-        && !log_in(show, name, files, principal).await
+        && !log_in(show, name, files, config.ssh.is_some(), principal).await
     {
         not_tried(show, name, "scheduler and files");
         return;
     }
-    let config = member.cluster.config();
     if let (Some(scheduler), Some(config)) = (compute, &config.scheduler) {
         let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url, or the API server of Kubernetes, reachable)";
         let ping = async { scheduler.ping(principal).await.map(|()| String::new()) };
@@ -177,11 +177,19 @@ async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Membe
     }
 }
 
-async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &Files, principal: &Principal) -> bool {
-    let advice = "if the host key was refused, ssh.host_keys must have it; otherwise ssh_credentials must have a key for this account that \
-        the cluster accepts";
+async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &FileCapability, over_ssh: bool, principal: &Principal) -> bool {
+    let (what, advice) = match over_ssh {
+        true => (
+            "SSH login as",
+            "if the host key was refused, ssh.host_keys must have it; otherwise ssh_credentials must have a key for this account that the \
+             cluster accepts",
+        ),
+        false => {
+            ("pod for the files of", "scheduler.kubernetes.files must be right, and Goldcrest must have the rights in docs/kubernetes.md")
+        }
+    };
     let login = files.transport.exec(principal, brief(CommandLine::new("true")));
-    let what = format!("SSH login as {}", principal.username);
+    let what = format!("{what} {}", principal.username);
     let logged_in = step_with(show, (name, &what), advice, login, |output| match output.exit {
         0 => String::new(),
         exit => format!("`true` ended with {exit}: {}", bytes_to_text(&output.stderr).trim()),
@@ -208,7 +216,7 @@ async fn behind_commands(
 }
 
 /// The version that the scheduler's commands report, if it has commands.
-async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config: &scheduler::Config, principal: &Principal) {
+async fn version(show: &mut impl FnMut(Step), name: &str, files: &FileCapability, config: &scheduler::Config, principal: &Principal) {
     let line = match (config.kind(), config.connection_mode()) {
         (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => CommandLine::new("sinfo").flag("--version"),
         (SchedulerType::Pbs, _) => CommandLine::new("qstat").flag("--version"),

@@ -1,4 +1,4 @@
-//! Listens on an address that may not be free yet: it may be that of the task before.
+//! Listens on an address that may still be in use by the previous task.
 
 use std::io;
 use std::time::Duration;

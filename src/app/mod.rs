@@ -83,35 +83,30 @@ impl App {
     }
 
     /// Starts the background work and serves until `stop` is cancelled; then drains, and closes the connections.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> http::Ended {
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> http::ServeOutcome {
         // Metrics stay up until the drain is over, so that it can be observed; so do the connections of requests under way.
         let drained = CancellationToken::new();
         let (listener, limits) = (http::Listener::new(listener, self.tls.clone()), http::TimeLimits::draining(self.drain));
-        let request_metrics = self.site.request_metrics();
+        let (request_metrics, state) = (self.site.request_metrics(), self.site.state());
         let Parts { router, tasks, closers } = self.parts(&drained);
         let background = Lifecycle::within(&stop);
-        let mut ended = http::Ended::Completed;
+        let mut outcome = http::ServeOutcome::Completed;
         let serving = async {
-            ended = http::serve(listener, router, request_metrics, stop, limits).await;
+            outcome = http::serve(listener, router, request_metrics, stop, limits).await;
             drained.cancel();
         };
         background.drive(tasks, closers, serving).await;
-        ended
+        if state.streams().were_cut() { http::ServeOutcome::Cut } else { outcome }
     }
 
     fn parts(self, drained: &CancellationToken) -> Parts {
         let site = Arc::new(self.site);
         let (routes, router) = watch::channel((self.beside)(site.router.clone()));
-        let state = site.state();
         let (sites, current_site) = watch::channel(Arc::clone(&site));
         let mut tasks = Vec::new();
         if let Some(listener) = self.metrics {
             tasks.push(metrics(listener, current_site.clone(), drained.clone()));
         }
-        tasks.push(Task::new("followed files", |background| async move {
-            background.token().cancelled().await;
-            state.end_follows();
-        }));
         if let Some(tls) = self.tls.clone() {
             tasks.push(Task::new("TLS certificate", |background| tls.follow_files(background.token())));
         }

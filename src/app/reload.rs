@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::build::BuildError;
-use super::site::{Member, RunningSite, Site};
+use super::site::{RunningSite, Site, SiteMember};
 use crate::config::{Config, ConfigError, Fingerprint, Loaded};
 use crate::error::ErrorChain;
 use crate::http::{Router, Tls, TlsError};
@@ -95,7 +95,12 @@ impl Driver {
             let load = Arc::clone(&load);
             let loaded = tokio::task::spawn_blocking(move || load()).await;
             match self.apply(loaded, asked, &mut seen).await {
-                Ok(()) => refused = None,
+                Ok(is_new) => {
+                    if refused.take().is_some() && !is_new {
+                        tracing::info!("the configuration is accepted again: it is the one in use");
+                        systemd::status("serving");
+                    }
+                }
                 Err(error) => {
                     let reason = ErrorChain(&error).to_string();
                     // A watched configuration is refused at each check until it is corrected; the log has it once.
@@ -112,15 +117,16 @@ impl Driver {
         }
     }
 
+    /// Changes to what was loaded, if it is another configuration or a reload was asked for. Returns whether it changed.
     async fn apply(
         &mut self,
         loaded: Result<Result<Loaded, ConfigError>, tokio::task::JoinError>,
         asked: bool,
         seen: &mut Fingerprint,
-    ) -> Result<(), ReloadError> {
+    ) -> Result<bool, ReloadError> {
         let Loaded { config, warnings } = loaded??;
         if !asked && config.fingerprints.document == *seen {
-            return Ok(());
+            return Ok(false);
         }
         for warning in warnings {
             tracing::warn!("configuration: {warning}");
@@ -128,7 +134,7 @@ impl Driver {
         let document = config.fingerprints.document;
         self.change_to(config).await?;
         *seen = document;
-        Ok(())
+        Ok(true)
     }
 
     async fn change_to(&mut self, config: Config) -> Result<(), ReloadError> {
@@ -163,8 +169,8 @@ impl Driver {
 }
 
 /// Closes a former cluster's connections when the last request that uses it has ended, or when everything ends.
-async fn close_when_unused(member: Member, drained: CancellationToken) {
-    let Member { cluster, lanes, mirror, .. } = member;
+async fn close_when_unused(member: SiteMember, drained: CancellationToken) {
+    let SiteMember { cluster, lanes, mirror, .. } = member;
     // It holds the cluster.
     drop(mirror);
     let unused = async {

@@ -49,7 +49,7 @@ pub(super) struct Site {
     /// The source behind `credentials`.
     provider: Arc<dyn CredentialProvider>,
     static_keys: Option<Arc<StaticKeys>>,
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<SiteMember>,
     /// The state that outlives a request, and the store for state that outlives the process.
     pub(super) store: Option<Arc<dyn Store>>,
     /// The webhooks, if the site has webhooks.
@@ -62,7 +62,7 @@ pub(super) struct Site {
 
 /// One cluster, with its background workers.
 #[derive(Clone)]
-pub(super) struct Member {
+pub(super) struct SiteMember {
     fingerprint: Fingerprint,
     pub(super) cluster: Arc<Cluster>,
     /// The connections, if it is reached over SSH.
@@ -72,7 +72,7 @@ pub(super) struct Member {
     pub(super) mirror: Arc<Mirror>,
 }
 
-impl Member {
+impl SiteMember {
     /// Keeps its connections in order until they are closed or everything that uses them is drained.
     pub(super) fn keep_connections(&self, background: &Lifecycle, drained: &CancellationToken) {
         if let Some(lanes) = self.lanes.clone() {
@@ -129,7 +129,8 @@ impl Site {
         let mirrors = members.iter().map(|member| (member.cluster.name().clone(), Arc::clone(&member.mirror))).collect();
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
         let docs = docs(authentication, config.doc_servers, previous);
-        let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
+        let (logger, root_path, kbatch) = (config.logger, config.apis_root_path, config.compat.kbatch);
+        let state = AppState { gate, config: config.server, logger, docs, root_path, kbatch };
         let (router, _, request_metrics) = http::router_counting_in(state.clone(), previous.map(Self::request_metrics));
         Ok(Self {
             client,
@@ -210,7 +211,7 @@ impl Site {
         async move {
             if let Err(error) = authorizer.probe(&relations).await {
                 let reason = crate::error::ErrorChain(&error);
-                tracing::error!(%reason, "the authorization service cannot decide: nobody may use any cluster until it does");
+                tracing::error!(%reason, "the authorization service cannot decide: no user may use any cluster until it does");
             }
         }
     }
@@ -253,7 +254,7 @@ struct SharedParts<'a> {
 
 impl SharedParts<'_> {
     /// The member of the previous site whose section is the same, or a new one.
-    fn member(&self, config: cluster::Config, fingerprint: Fingerprint) -> Result<Member, BuildError> {
+    fn member(&self, config: cluster::Config, fingerprint: Fingerprint) -> Result<SiteMember, BuildError> {
         let known = self.previous.and_then(|previous| previous.members.iter().find(|member| member.fingerprint == fingerprint));
         let same_tokens = self.previous.is_some_and(|previous| Arc::ptr_eq(&previous.authenticator, self.authenticator));
         let account = match known.filter(|_| same_tokens) {
@@ -263,7 +264,7 @@ impl SharedParts<'_> {
         if let Some(known) = known {
             let is_same = Arc::ptr_eq(&known.account, &account);
             let mirror = if is_same { Arc::clone(&known.mirror) } else { self.mirror(&known.cluster, &account) };
-            return Ok(Member { account, mirror, ..known.clone() });
+            return Ok(SiteMember { account, mirror, ..known.clone() });
         }
         let credentials = match config.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
             Some(own) => build::credential_provider(own.clone(), self.client, None)?.provider,
@@ -272,7 +273,7 @@ impl SharedParts<'_> {
         let (findings, health) = watch::channel(ClusterHealth::default());
         let (cluster, lanes) = build::cluster(config, credentials, self.client, self.store, health)?;
         let mirror = self.mirror(&cluster, &account);
-        Ok(Member { fingerprint, cluster, lanes, findings, account, mirror })
+        Ok(SiteMember { fingerprint, cluster, lanes, findings, account, mirror })
     }
 
     /// A mirror of the cluster's jobs, which continues the journal of the cluster of that name.
@@ -298,7 +299,7 @@ impl SharedParts<'_> {
 pub(super) struct RunningSite {
     pub(super) site: Arc<Site>,
     keys: DropGuard,
-    checkers: Vec<(Member, Vec<DropGuard>)>,
+    checkers: Vec<(SiteMember, Vec<DropGuard>)>,
     /// The listeners for clients of firecrest-streamer, and the site whose clients they let in.
     streams: Vec<(Endpoint, DropGuard)>,
     sites: watch::Receiver<Arc<Site>>,
@@ -332,13 +333,14 @@ impl RunningSite {
             let (state, sites) = (self.site.state.gate.state(), self.sites.clone());
             let gate = move || sites.borrow().state.gate.clone();
             let name = format!("streamer on {} {:?}", endpoint.host, endpoint.ports);
-            let guard = background.spawn_guarded(name, |stop| streams::listen(endpoint.clone(), state, gate, stop));
+            let ending = background.token();
+            let guard = background.spawn_guarded(name, |stop| streams::listen(endpoint.clone(), state, gate, stop, ending));
             self.streams.push((endpoint, guard));
         }
     }
 
     /// Switches to another site: parts that both have continue undisturbed. Returns the members that are no longer needed.
-    pub(super) fn change_to(&mut self, next: &Arc<Site>, background: &Lifecycle) -> Vec<Member> {
+    pub(super) fn change_to(&mut self, next: &Arc<Site>, background: &Lifecycle) -> Vec<SiteMember> {
         let previous = std::mem::replace(&mut self.site, Arc::clone(next));
         if !Arc::ptr_eq(&previous.authenticator, &next.authenticator) {
             self.keys = read_keys(next, background);
@@ -348,13 +350,13 @@ impl RunningSite {
         }
         let mut before = std::mem::take(&mut self.checkers);
         for member in &next.members {
-            let is_same = |(known, _): &(Member, Vec<DropGuard>)| {
+            let is_same = |(known, _): &(SiteMember, Vec<DropGuard>)| {
                 Arc::ptr_eq(&known.cluster, &member.cluster) && Arc::ptr_eq(&known.account, &member.account)
             };
             let kept = before.iter().position(is_same).map(|place| before.swap_remove(place));
             self.checkers.push(kept.unwrap_or_else(|| (member.clone(), check(member, background))));
         }
-        let is_of = |site: &Site, member: &Member| site.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
+        let is_of = |site: &Site, member: &SiteMember| site.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
         let new = next.members.iter().filter(|member| !is_of(&previous, member));
         new.for_each(|member| member.keep_connections(background, &self.drained));
         self.listen(background);
@@ -368,7 +370,7 @@ fn read_keys(site: &Site, background: &Lifecycle) -> DropGuard {
 }
 
 /// Checks a cluster, observes its jobs, and takes what its scheduler sends.
-fn check(member: &Member, background: &Lifecycle) -> Vec<DropGuard> {
+fn check(member: &SiteMember, background: &Lifecycle) -> Vec<DropGuard> {
     let checker = Checker::new(Arc::clone(&member.cluster), member.findings.clone(), member.account.clone());
     let (system, mirror) = (member.cluster.name(), Arc::clone(&member.mirror));
     let mut guards = vec![

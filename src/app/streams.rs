@@ -32,8 +32,15 @@ pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
     config.data_operation.transfers().iter().filter_map(endpoint).collect()
 }
 
-/// Serves clients on the first free port of an endpoint until the token is cancelled. While none is free, it tries again.
-pub(super) async fn listen(endpoint: Endpoint, state: State, gate: impl Fn() -> Gate + Send + Sync + 'static, stop: CancellationToken) {
+/// Serves clients on the first free port of an endpoint until `stop` is cancelled, by a reload or with `ending` at the end of the process. While none is
+/// free, it tries again.
+pub(super) async fn listen(
+    endpoint: Endpoint,
+    state: State,
+    gate: impl Fn() -> Gate + Send + Sync + 'static,
+    stop: CancellationToken,
+    ending: CancellationToken,
+) {
     let routes = http::streams(gate);
     let report = |error| {
         let [first, last] = endpoint.ports;
@@ -44,7 +51,10 @@ pub(super) async fn listen(endpoint: Endpoint, state: State, gate: impl Fn() -> 
     tracing::info!(host = endpoint.host, port, "clients of firecrest-streamer are served");
     state.streams().listening(&endpoint, Some(port));
     let limits = http::TimeLimits { head: HEAD_TIMEOUT, ..http::TimeLimits::draining(DRAIN_TIMEOUT) };
-    http::serve(listener, routes, Arc::default(), stop, limits).await;
+    let outcome = http::serve(listener, routes, Arc::default(), stop, limits).await;
+    if outcome == http::ServeOutcome::Cut && ending.is_cancelled() {
+        state.streams().cut();
+    }
     state.streams().listening(&endpoint, None);
 }
 

@@ -70,8 +70,8 @@ fn check_kind(claims: &Map<String, Value>, header_type: Option<&str>) -> Result<
         Some(kind) if kind.eq_ignore_ascii_case("jwt") || kind.eq_ignore_ascii_case("at+jwt") => marked_access,
         Some(_) => return Err(AuthnError::Invalid("it is another kind of token than an access token")),
     };
-    // RFC 7800: whoever presents such a token has to prove that the key is theirs (RFC 8705, RFC 9449). That is not checked here, and a
-    // stolen one must not be good for anything.
+    // RFC 7800: the presenter of such a token must prove possession of the key (RFC 8705, RFC 9449). This is not checked here, so these
+    // tokens are refused.
     if claims.contains_key("cnf") {
         return Err(AuthnError::Invalid("it is bound to a key of its client (cnf): have the identity provider issue plain bearer tokens"));
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::lookups::Lookups;
-use super::validator::{Refusal, ServiceError, SetupError, TokenService, Validator};
+use super::validator::{Rejection, SetupError, TokenService, TokenServiceError, Validator};
 use super::{Config as CommonConfig, IntrospectionConfig, claims};
 use crate::domain::{Principal, Secret, TokenValidator};
 use crate::rest::{Client, ClientCredentials, Request, RestError, Url};
@@ -52,14 +52,14 @@ impl Introspection {
     }
 
     /// The server's statements about a token; `None` if it is not active.
-    async fn statements(&self, token: &Secret) -> Result<Option<Map<String, Value>>, ServiceError> {
-        let failed = |source| ServiceError::call(NAME, &self.endpoint, source);
+    async fn statements(&self, token: &Secret) -> Result<Option<Map<String, Value>>, TokenServiceError> {
+        let failed = |source| TokenServiceError::call(NAME, &self.endpoint, source);
         let request = Request::post(self.endpoint.clone()).timeout(self.timeout).max_body(MAX_ANSWER);
         let request = request.header("accept", Secret::from("application/json".to_owned()));
         let request = self.credentials.authenticate(request, vec![("token", token.expose()), ("token_type_hint", "access_token")]);
         let response = self.client.send(request).await.map_err(failed)?;
         if matches!(response.status, 400 | 401 | 403) {
-            return Err(ServiceError::own_credentials(NAME, &self.endpoint, "client_id, client_secret"));
+            return Err(TokenServiceError::own_credentials(NAME, &self.endpoint, "client_id, client_secret"));
         }
         let mut statements: Map<String, Value> = response.success().and_then(|response| response.json()).map_err(failed)?;
         match statements.get("active") {
@@ -76,7 +76,7 @@ impl Introspection {
 
 #[async_trait]
 impl Validator for Introspection {
-    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Refusal> {
+    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Rejection> {
         let statements = self.lookups.get(token, "the authorization server says that it is not active", self.statements(token)).await?;
         let token = (token, TokenValidator::Introspection);
         Ok(Arc::new(claims::principal(&statements, None, &self.rules, token, Timestamp::now())?))
@@ -89,7 +89,7 @@ impl TokenService for Introspection {
         "token introspection"
     }
 
-    async fn probe(&self) -> Result<String, ServiceError> {
+    async fn probe(&self) -> Result<String, TokenServiceError> {
         // No server knows this one, and it takes the right credentials to be told so.
         self.statements(&Secret::from("goldcrest-check-config".to_owned())).await.map(|_| String::new())
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::lookups::Lookups;
-use super::validator::{Recognition, Refusal, ServiceError, SetupError, TokenService, Validator};
+use super::validator::{Recognition, Rejection, SetupError, TokenService, TokenServiceError, Validator};
 use super::{AuthnError, Config as CommonConfig, JupyterHubConfig, UsernamePattern, jwt, usernames};
 use crate::domain::{Principal, Secret, TokenValidator, Username};
 use crate::rest::{Client, Request, Response, Url};
@@ -69,9 +69,9 @@ impl JupyterHub {
     }
 
     /// The owner of a token; `None` if the Hub does not know it, which it says with 403.
-    async fn owner(&self, token: &Secret) -> Result<Option<User>, ServiceError> {
+    async fn owner(&self, token: &Secret) -> Result<Option<User>, TokenServiceError> {
         let url = self.api_url.with_segments(["user"]);
-        let failed = |source| ServiceError::call(NAME, &url, source);
+        let failed = |source| TokenServiceError::call(NAME, &url, source);
         let authorization = Secret::from(format!("token {}", token.expose()));
         let response = self.client.send(self.request(url.clone()).header("authorization", authorization)).await.map_err(failed)?;
         if matches!(response.status, 401 | 403) {
@@ -117,11 +117,11 @@ fn is_covered(wanted: &str, scopes: &[String]) -> bool {
 
 #[async_trait]
 impl Validator for JupyterHub {
-    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Refusal> {
+    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Rejection> {
         // The Hub's tokens have another form, and a token of the identity provider is none of its business.
         if jwt::is_jwt(token.expose()) {
             let error = AuthnError::Invalid("it is not a token of the JupyterHub");
-            return Err(Refusal { error, recognition: Recognition::OtherKind });
+            return Err(Rejection { error, recognition: Recognition::OtherKind });
         }
         let user = self.lookups.get(token, "the JupyterHub does not know it", self.owner(token)).await?;
         Ok(Arc::new(self.principal(&user, token)?))
@@ -134,17 +134,17 @@ impl TokenService for JupyterHub {
         "JupyterHub"
     }
 
-    async fn probe(&self) -> Result<String, ServiceError> {
-        // The API's own address answers anybody.
+    async fn probe(&self) -> Result<String, TokenServiceError> {
+        // The API's own address answers without a token.
         let url = self.api_url.with_segments([]);
-        let failed = |source| ServiceError::call(NAME, &url, source);
+        let failed = |source| TokenServiceError::call(NAME, &url, source);
         let response = self.client.send(self.request(url.clone())).await.and_then(Response::success).map_err(failed)?;
         let Version { version } = response.json().map_err(failed)?;
         let version: String = version.chars().take(20).filter(|c| !c.is_control()).collect();
         let Some(api_token) = &self.config.api_token else { return Ok(format!("version {version}")) };
         match self.owner(api_token).await? {
             Some(user) => Ok(format!("version {version}, Goldcrest is the {} {}", user.kind, user.name)),
-            None => Err(ServiceError::own_credentials(NAME, &url, "api_token")),
+            None => Err(TokenServiceError::own_credentials(NAME, &url, "api_token")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The signing keys of the identity provider: read, kept, renewed.
 //!
-//! A source that cannot be read keeps its last keys, so that an outage of the provider refuses nobody. Readings are shared:
-//! whoever needs one while one is under way waits for that one.
+//! A source that cannot be read keeps its last keys, so that an outage of the provider does not refuse valid tokens.
+//! Concurrent callers share one reading.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::jwks::{Jwks, KeySet, KeysError, Source};
-use super::validator::{Recognition, Refusal, SetupError, Validator, within_limit};
+use super::validator::{Recognition, Rejection, SetupError, Validator, within_limit};
 use super::{Authenticator, AuthnError, Config, KeyedAuthenticator, claims};
 use crate::domain::{Principal, Secret, TokenValidator, sha256};
 use crate::rest::{Client, Object};
@@ -61,9 +61,9 @@ impl JwtAuthenticator {
         Ok(Self { config, jwks, verified })
     }
 
-    async fn verify(&self, token: &Secret) -> Result<Verified, Refusal> {
-        let unknown = |error| Refusal { error, recognition: Recognition::Unknown };
-        let parts = Parts::split(token.expose()).map_err(|error| Refusal { error, recognition: Recognition::OtherKind })?;
+    async fn verify(&self, token: &Secret) -> Result<Verified, Rejection> {
+        let unknown = |error| Rejection { error, recognition: Recognition::Unknown };
+        let parts = TokenParts::split(token.expose()).map_err(|error| Rejection { error, recognition: Recognition::OtherKind })?;
         let epoch = self.check_signature(&parts, token).await.map_err(unknown)?;
         let claims = parts.claims()?;
         let principal = self.principal(&claims, &parts, token)?;
@@ -71,7 +71,7 @@ impl JwtAuthenticator {
     }
 
     /// The epoch of the key set that verifies the token's signature. Another validator may know a token for which there is none.
-    async fn check_signature(&self, parts: &Parts<'_>, token: &Secret) -> Result<u64, AuthnError> {
+    async fn check_signature(&self, parts: &TokenParts<'_>, token: &Secret) -> Result<u64, AuthnError> {
         const DOES_NOT_HOLD: AuthnError = AuthnError::Signature("its signature is not valid");
         if parts.header.crit {
             return Err(AuthnError::Invalid("its header demands an extension that is not supported"));
@@ -97,14 +97,14 @@ impl JwtAuthenticator {
         }
     }
 
-    fn principal(&self, claims: &Map<String, Value>, parts: &Parts<'_>, token: &Secret) -> Result<Principal, AuthnError> {
+    fn principal(&self, claims: &Map<String, Value>, parts: &TokenParts<'_>, token: &Secret) -> Result<Principal, AuthnError> {
         claims::principal(claims, parts.header.typ.as_deref(), &self.config, (token, TokenValidator::Jwt), Timestamp::now())
     }
 }
 
 #[async_trait]
 impl Validator for JwtAuthenticator {
-    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Refusal> {
+    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Rejection> {
         let name = sha256(token.expose().as_bytes());
         if let Some(verified) = self.verified.get(&name).await
             && verified.epoch == self.jwks.keys().epoch
@@ -160,11 +160,11 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 
 /// Whether a text has the form of a JSON Web Token.
 pub(super) fn is_jwt(text: &str) -> bool {
-    Parts::split(text).is_ok()
+    TokenParts::split(text).is_ok()
 }
 
 /// A token in its three parts (RFC 7515, 7.1).
-struct Parts<'a> {
+struct TokenParts<'a> {
     header: Header,
     message: &'a str,
     payload: &'a str,
@@ -177,7 +177,7 @@ enum Signature {
     UnknownKey,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> TokenParts<'a> {
     fn split(token: &'a str) -> Result<Self, AuthnError> {
         const NO_TOKEN: AuthnError = AuthnError::Invalid("it is not a JSON Web Token");
         let (message, signature) = token.rsplit_once('.').ok_or(NO_TOKEN)?;

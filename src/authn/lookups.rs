@@ -7,7 +7,7 @@ use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use super::AuthnError;
-use super::validator::{Recognition, Refusal, ServiceError};
+use super::validator::{Recognition, Rejection, TokenServiceError};
 use crate::domain::{Secret, sha256};
 use crate::error::{ErrorChain, Recurring};
 
@@ -31,7 +31,7 @@ pub(super) struct Lookups<T> {
 enum NoAnswer {
     Unknown,
     Busy,
-    Failed(Arc<ServiceError>),
+    Failed(Arc<TokenServiceError>),
 }
 
 impl<T: Send + Sync + 'static> Lookups<T> {
@@ -52,10 +52,10 @@ impl<T: Send + Sync + 'static> Lookups<T> {
         &self,
         token: &Secret,
         unknown: &'static str,
-        question: impl Future<Output = Result<Option<T>, ServiceError>>,
-    ) -> Result<Arc<T>, Refusal> {
+        question: impl Future<Output = Result<Option<T>, TokenServiceError>>,
+    ) -> Result<Arc<T>, Rejection> {
         let name = sha256(token.expose().as_bytes());
-        let refused = |error| Refusal { error, recognition: Recognition::Unknown };
+        let refused = |error| Rejection { error, recognition: Recognition::Unknown };
         if self.unknown.contains_key(&name) {
             return Err(refused(AuthnError::Invalid(unknown)));
         }
@@ -67,7 +67,7 @@ impl<T: Send + Sync + 'static> Lookups<T> {
         })
     }
 
-    async fn ask(&self, name: [u8; 32], question: impl Future<Output = Result<Option<T>, ServiceError>>) -> Result<Arc<T>, NoAnswer> {
+    async fn ask(&self, name: [u8; 32], question: impl Future<Output = Result<Option<T>, TokenServiceError>>) -> Result<Arc<T>, NoAnswer> {
         let Ok(_permit) = self.under_way.try_acquire() else { return Err(NoAnswer::Busy) };
         match question.await {
             Ok(answer) => {

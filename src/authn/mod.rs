@@ -34,7 +34,7 @@ pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
 use service_account::TokenError;
 pub use usernames::{UsernamePattern, system_accounts};
-pub use validator::{ServiceError, SetupError, TokenService};
+pub use validator::{SetupError, TokenService, TokenServiceError};
 pub use validators::Validators;
 
 /// The longest token that is accepted, in bytes. Servers in front of this one seldom pass longer headers.
@@ -103,7 +103,7 @@ pub enum AuthnError {
     KeyNotYetKnown,
     /// A service that knows it could not be asked.
     #[error("the access token could not be checked")]
-    Unchecked(#[source] Arc<ServiceError>),
+    Unchecked(#[source] Arc<TokenServiceError>),
     /// Too many tokens are being checked with this service.
     #[error("many access tokens are being checked with {0}: try again")]
     TooManyChecks(&'static str),

@@ -13,11 +13,11 @@ use crate::rest::{InvalidUrl, RestError, Url};
 #[async_trait]
 pub(super) trait Validator: Send + Sync {
     /// The principal of a token of at most [`MAX_TOKEN`] bytes.
-    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Refusal>;
+    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Rejection>;
 }
 
 /// Why a validator did not accept a token.
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) error: AuthnError,
     pub(super) recognition: Recognition,
 }
@@ -34,7 +34,7 @@ pub(super) enum Recognition {
 }
 
 /// Refused whatever another validator says.
-impl From<AuthnError> for Refusal {
+impl From<AuthnError> for Rejection {
     fn from(error: AuthnError) -> Self {
         Self { error, recognition: Recognition::Known }
     }
@@ -56,7 +56,7 @@ pub trait TokenService: Send + Sync {
     ///
     /// # Errors
     /// If it does not.
-    async fn probe(&self) -> Result<String, ServiceError>;
+    async fn probe(&self) -> Result<String, TokenServiceError>;
 }
 
 /// Why the validators could not be made.
@@ -83,7 +83,7 @@ pub enum SetupError {
 /// Why a service could not be asked about a token.
 #[derive(Debug, thiserror::Error)]
 #[error("{service} at {url} gave no answer that could be used")]
-pub struct ServiceError {
+pub struct TokenServiceError {
     service: &'static str,
     url: Url,
     source: Reason,
@@ -97,7 +97,7 @@ enum Reason {
     OwnCredentials(&'static str),
 }
 
-impl ServiceError {
+impl TokenServiceError {
     /// The call failed.
     pub(super) fn call(service: &'static str, url: &Url, source: RestError) -> Self {
         Self { service, url: url.clone(), source: source.into() }
@@ -109,7 +109,7 @@ impl ServiceError {
     }
 }
 
-impl Refusal {
+impl Rejection {
     /// The refusal to show of two: what could not be found out, because the token may be valid; or else that of the later validator, unless
     /// it did not look.
     pub(super) fn or(self, later: Self) -> Self {

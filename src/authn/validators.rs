@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::introspection::Introspection;
 use super::jupyterhub::JupyterHub;
 use super::jwt::JwtAuthenticator;
-use super::validator::{Recognition, Refusal, SetupError, TokenService, Validator, within_limit};
+use super::validator::{Recognition, Rejection, SetupError, TokenService, Validator, within_limit};
 use super::{Authenticator, AuthnError, Config, KeyedAuthenticator, KeysError, ValidatorConfig};
 use crate::domain::{Principal, Secret};
 use crate::rest::Client;
@@ -83,7 +83,7 @@ impl Validators {
 impl Authenticator for Validators {
     async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError> {
         within_limit(token)?;
-        let mut refused: Option<Refusal> = None;
+        let mut refused: Option<Rejection> = None;
         for validator in &self.chain {
             match validator.validate(token).await {
                 Ok(principal) => return Ok(principal),

@@ -123,7 +123,7 @@ impl Rule {
             return Some(("systems", "not a system name, nor `*`"));
         }
         if self.users.is_empty() && self.groups.is_empty() && self.clients.is_empty() {
-            return Some(("users", "a rule without users, groups and clients allows nobody"));
+            return Some(("users", "a rule without users, groups and clients matches no caller"));
         }
         if self.relations.is_empty() {
             return Some(("relations", "a rule without relations allows nothing"));
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for Config {
     }
 }
 
-/// True for what may name a type or a relation of an OpenFGA model.
+/// Whether a text is a valid name of a type or a relation of an OpenFGA model.
 pub fn is_word(text: &str) -> bool {
     (1..=50).contains(&text.len()) && !text.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '#' | '@'))
 }

@@ -55,9 +55,9 @@ impl Config {
         Maintenance::announced(&self.maintenance, self.maintenance_retry_after)
     }
 
-    /// Channels that one user may have open at a time; none without SSH.
+    /// Channels that one user may have open at a time; any number without SSH, where nothing has several on one connection.
     pub fn channels_per_user(&self) -> usize {
-        self.ssh.as_ref().map_or(0, ssh::Config::channels_per_user)
+        self.ssh.as_ref().map_or(usize::MAX, ssh::Config::channels_per_user)
     }
 
     /// The services that the system has, of those that can be probed.

@@ -17,14 +17,17 @@ use crate::error::{Classify, Kind};
 use crate::filesystem;
 use crate::scheduler::{self, CachedScheduler, Scheduler};
 use crate::ssh::Transport;
-use crate::transfer::s3::Store;
+use crate::transfer::s3::ObjectStore;
 
 pub use commands::Commands;
 pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount, SizeLimit};
 pub use template::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 
 /// Why there are no file operations on a cluster.
-pub const NO_FILES: &str = "Files cannot be reached on this system: it has no `ssh` section";
+pub const NO_FILES: &str = "Files cannot be reached on this system: it has no `ssh` section, nor volumes of Kubernetes (`files`)";
+
+/// Why no commands are run on a cluster.
+pub const NO_LOGIN: &str = "No commands can be run on this system: it has no `ssh` section";
 
 /// Why there are no jobs on a cluster.
 pub const NO_COMPUTE: &str = "No jobs can be run on this system: it has no `scheduler` section";
@@ -33,8 +36,8 @@ pub const NO_COMPUTE: &str = "No jobs can be run on this system: it has no `sche
 pub struct Cluster {
     config: Config,
     compute: Option<CachedScheduler>,
-    files: Option<Files>,
-    objects: Option<Arc<Store>>,
+    files: Option<FileCapability>,
+    objects: Option<Arc<ObjectStore>>,
     health: watch::Receiver<ClusterHealth>,
 }
 
@@ -43,16 +46,16 @@ pub struct Cluster {
 pub struct Capabilities {
     /// Jobs.
     pub compute: Option<Arc<dyn Scheduler>>,
-    /// Files, over SSH.
-    pub files: Option<Files>,
+    /// Files, over SSH or in the volumes of pods.
+    pub files: Option<FileCapability>,
     /// Transfers through an object store.
-    pub objects: Option<Arc<Store>>,
+    pub objects: Option<Arc<ObjectStore>>,
 }
 
-/// The files of a cluster, and the connections over which they are reached.
+/// The files of a cluster, and the way on which they are reached.
 #[derive(Clone)]
-pub struct Files {
-    /// The connections.
+pub struct FileCapability {
+    /// The way.
     pub transport: Arc<dyn Transport>,
     /// The operations.
     pub operations: filesystem::Files,
@@ -62,10 +65,10 @@ pub struct Files {
 pub struct WithoutHealthCheck<'a> {
     /// The scheduler.
     pub compute: Option<&'a CachedScheduler>,
-    /// The files, and the connections over which they are reached.
-    pub files: Option<&'a Files>,
+    /// The files, and the way on which they are reached.
+    pub files: Option<&'a FileCapability>,
     /// The object store for transfers.
-    pub objects: Option<&'a Store>,
+    pub objects: Option<&'a ObjectStore>,
 }
 
 impl Cluster {
@@ -119,10 +122,11 @@ impl Cluster {
     /// The files, for a caller who was shown to stay inside the configured file systems: see [`Cluster::check`].
     ///
     /// # Errors
-    /// [`GateError::Unsupported`] where files cannot be reached, [`GateError::Unhealthy`] when SSH is known to be unhealthy.
+    /// [`GateError::Unsupported`] where files cannot be reached, [`GateError::Unhealthy`] when the way to them is known to be unhealthy.
     pub fn files(&self) -> Result<&filesystem::Files, GateError> {
         let files = self.files_without_health_check()?;
-        self.require(ServiceType::Ssh)?;
+        // Without SSH, they are reached by the scheduler's server.
+        self.require(if self.config.ssh.is_some() { ServiceType::Ssh } else { ServiceType::Scheduler })?;
         Ok(&files.operations)
     }
 
@@ -130,7 +134,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unsupported`] where files cannot be reached.
-    pub fn files_without_health_check(&self) -> Result<&Files, GateError> {
+    pub fn files_without_health_check(&self) -> Result<&FileCapability, GateError> {
         self.files.as_ref().ok_or(GateError::Unsupported(NO_FILES))
     }
 
@@ -145,7 +149,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] with the checker's finding.
-    pub fn store(&self) -> Result<Option<&Store>, GateError> {
+    pub fn store(&self) -> Result<Option<&ObjectStore>, GateError> {
         self.require(ServiceType::S3)?;
         Ok(self.objects.as_deref())
     }

@@ -37,6 +37,7 @@ pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
         Ok(loaded) if arguments.strict && !loaded.warnings.is_empty() => {
             eprint_all("error", &loaded.warnings);
             super::eprint(&format!("{name}: {}, no warnings (--strict treats them as mistakes)", count(loaded.warnings.len(), "mistake")));
+            say_that_nothing_was_tried(arguments);
             ExitCode::FAILURE
         }
         Ok(loaded) => {
@@ -54,8 +55,16 @@ pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
             eprint_all("error", &error.problems);
             let (mistakes, warnings) = (error.problems.len(), error.warnings.len());
             super::eprint(&format!("{name}: {}, {}", count(mistakes, "mistake"), count(warnings, "warning")));
+            say_that_nothing_was_tried(arguments);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Where a configuration is refused, no service in it is connected to.
+fn say_that_nothing_was_tried(arguments: &Arguments) {
+    if arguments.connect {
+        super::eprint("--connect: nothing was tried, because the configuration has mistakes");
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), String> {
         Ok(url) => {
             let is_plain = !url.is_https();
             ask(url).await.map_err(|error| {
-                let hint = if is_plain && matches!(error, RestError::Transport(_)) { PLAIN_HINT } else { "" };
+                let hint = if is_plain && matches!(error, RestError::Transport(_) | RestError::Status(400)) { PLAIN_HINT } else { "" };
                 format!("{}: {}{hint}", arguments.url, ErrorChain(&error))
             })
         }

@@ -12,10 +12,12 @@ mod health;
 mod openapi;
 mod serve;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::LazyLock;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 #[cfg(feature = "demo")]
@@ -80,6 +82,9 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+/// The exit code where the reader of the output is gone: the one that a shell has for a program that SIGPIPE ended.
+const READER_GONE: i32 = 128 + 13;
+
 /// The configuration file.
 #[derive(Args)]
 struct ConfigFile {
@@ -95,7 +100,7 @@ pub fn command() -> clap::Command {
 
 /// Reads the command line, runs the subcommand, and returns the exit code.
 pub fn run() -> ExitCode {
-    let Cli { log_format, command } = Cli::parse();
+    let Cli { log_format, command } = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
     match command {
         Command::Serve(arguments) => match serve::load(&arguments.file.config) {
             Ok(loaded) => with_runtime(log_format, serve::default_filter(&loaded.config), serve::run(loaded, arguments.file.config)),
@@ -106,10 +111,22 @@ pub fn run() -> ExitCode {
         Command::ConfigSchema(arguments) => config_schema::run(&arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
         #[cfg(feature = "demo")]
-        Command::Demo(arguments) => {
-            with_runtime(log_format, "warn", async { demo::run(&arguments).await.map_err(|error| ErrorChain(&error).to_string()) })
-        }
+        Command::Demo(arguments) => with_runtime(log_format, "warn", async {
+            demo::run(&arguments).await.map_err(|error| match error {
+                demo::DemoError::Print(error) => not_printed(&error),
+                error => ErrorChain(&error).to_string(),
+            })
+        }),
     }
+}
+
+/// The error about a command line, with the way to name a configuration file where one stands without `--config`.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let is_file = |value: &ContextValue| matches!(value, ContextValue::String(word) if word.ends_with(".yaml") || word.ends_with(".yml"));
+    if error.kind() == ErrorKind::UnknownArgument && error.get(ContextKind::InvalidArg).is_some_and(is_file) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec!["the configuration file is named by '--config <FILE>'".into()]));
+    }
+    error
 }
 
 /// Runs `work` with the log and the asynchronous runtime set up. An error is the text to show.
@@ -134,20 +151,45 @@ fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what a command line does")]
+/// Prints to standard output, or ends the process: what a command prints is its result.
+#[expect(clippy::exit, reason = "a command whose result goes nowhere has nothing left to do")]
 fn print(text: &str) {
-    print!("{text}");
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        let reason = not_printed(&error);
+        eprint(&format!("goldcrest: {reason}"));
+        process::exit(1);
+    }
 }
 
-#[expect(clippy::print_stderr, reason = "printing is what a command line does")]
+/// Why the output could not be printed. If its reader is gone, as `head` is after its last line, the process ends without a word.
+#[expect(clippy::exit, reason = "as a program ends that SIGPIPE ends")]
+fn not_printed(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        process::exit(READER_GONE);
+    }
+    format!("could not print: {error}")
+}
+
+/// Prints a line to standard error, where somebody reads it.
 fn eprint(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_file_without_its_option_gets_the_option_as_a_tip() {
+        let error = |arguments: &[&str]| with_tip(Cli::try_parse_from(arguments).err().unwrap()).to_string();
+        let text = error(&["goldcrest", "check-config", "nope.yaml"]);
+        assert!(text.contains("tip: the configuration file is named by '--config <FILE>'"), "{text}");
+        assert!(!error(&["goldcrest", "openapi", "nope"]).contains("--config"));
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
-        super::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -2,16 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::app::{App, Reload};
 use crate::config::{self, Config, Loaded};
 use crate::error::ErrorChain;
-use crate::http::{Ended, ReloadTrigger};
+use crate::http::{ReloadTrigger, ServeOutcome};
 use crate::lifecycle::{Drained, Lifecycle, allow_many_files, systemd};
 
 /// The time limit for closing the connections to the clusters after the last request.
@@ -69,15 +68,15 @@ pub(super) async fn run(loaded: Loaded, file: PathBuf) -> Result<(), String> {
     allow_many_files();
     let stop = lifecycle.token();
     tracing::info!(%address, scheme, version = super::VERSION.as_str(), "serving");
-    let (is_cut, serving) = (Arc::new(AtomicBool::new(false)), app.serve(listener, stop.clone()));
-    let seen = Arc::clone(&is_cut);
-    lifecycle.spawn("the API", async move { seen.store(serving.await == Ended::Cut, Ordering::Relaxed) });
+    let (report, mut outcome) = oneshot::channel();
+    let serving = app.serve(listener, stop.clone());
+    lifecycle.spawn("the API", async move { _ = report.send(serving.await) });
     systemd::status("serving");
     systemd::ready();
     stop.cancelled().await;
     systemd::stopping();
     match lifecycle.drain(drain + CLOSE_TIMEOUT).await {
-        Drained::Completed if is_cut.load(Ordering::Relaxed) => {
+        Drained::Completed if outcome.try_recv() == Ok(ServeOutcome::Cut) => {
             Err("stopped before every request had ended: see server.drain_timeout".to_owned())
         }
         Drained::Completed => Ok(()),

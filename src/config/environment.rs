@@ -6,7 +6,7 @@
 //!   members from 0, and the case does not matter. A value that starts with `{` or `[` is read as JSON; any other is taken
 //!   as the text it is.
 //! - A top-level key's bare name (`AUTH='{...}'`, `APP_DEBUG=true`) fills in what the file leaves out, as FirecREST does it.
-//!   `server`, `metrics`, `store` and `webhooks` have no such form: the names are too common.
+//!   `server`, `metrics`, `store`, `webhooks` and `compat` have no such form: the names are too common.
 
 use super::problem::{Origin, Problem};
 use super::yaml::{self, Node, Value};
@@ -39,7 +39,20 @@ pub(super) fn apply(root: &mut Node, variables: impl Iterator<Item = (String, St
     }
 }
 
-fn value(name: &str, text: &str) -> Result<Node, Problem> {
+/// Warnings about variables that are named as if they set a key and do not, since one of two underscores is missing.
+pub(super) fn misspelt(variables: &[(String, String)]) -> Vec<Problem> {
+    let warning = |(name, _): &(String, String)| {
+        let (prefix, path) = name.split_at_checked(PREFIX.len() - 1)?;
+        let is_key = path.contains("__") || BARE.contains(&path.to_ascii_lowercase().as_str());
+        let is_misspelt = prefix.eq_ignore_ascii_case(&PREFIX[..PREFIX.len() - 1]) && !path.starts_with('_') && is_key;
+        let message = format!("is not read: the name of a variable for a key is {PREFIX}{path}");
+        is_misspelt.then(|| Problem::new("", message).at(Some(&Origin::Environment(name.as_str().into()))))
+    };
+    variables.iter().filter_map(warning).collect()
+}
+
+/// The value of a variable: JSON, or the text as it is.
+pub(super) fn value(name: &str, text: &str) -> Result<Node, Problem> {
     let origin = Origin::Environment(name.into());
     if !text.trim_start().starts_with(['{', '[']) {
         return Ok(Node { origin, value: Value::Scalar { text: text.to_owned(), plain: true } });

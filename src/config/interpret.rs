@@ -10,9 +10,9 @@ use serde_json::{Map, Value as Json};
 
 use crate::domain::nearest_name;
 
-use super::problem::{ConfigError, Origin, Problem};
-use super::shape::{accepts, describe, kind, names, one_of, property, snake_case, tag_name, tag_value};
-use super::yaml::{Node, Value};
+use super::problem::{ConfigError, Origin, Problem, sort};
+use super::shape::{accepts, describe, describe_all, kind, names, nested, one_of, property, snake_case, tag_name, tag_value};
+use super::yaml::{Node, Value, untyped};
 use super::{Loaded, expand, read_text};
 
 const SECRET_FILE: &str = "secret_file:";
@@ -21,6 +21,8 @@ const MAX_SECRET: usize = 256 * 1024;
 /// The walk's findings.
 pub(super) struct Interpreter {
     problems: Vec<Problem>,
+    /// The number of problems after the walk: a rule does not report a key again that has one of these.
+    walked: usize,
     warnings: Vec<Problem>,
     origins: HashMap<String, Origin>,
     /// The files that secrets were read from, by their keys.
@@ -61,14 +63,15 @@ impl Sections {
 }
 
 impl Interpreter {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
+    pub(super) fn new(problems: Vec<Problem>, warnings: Vec<Problem>) -> Self {
         let (secret_files, open_files) = (HashMap::new(), HashSet::new());
-        Self { problems, warnings: Vec::new(), origins: HashMap::new(), secret_files, open_files }
+        Self { problems, walked: 0, warnings, origins: HashMap::new(), secret_files, open_files }
     }
 
     /// Walks the whole document.
     pub(super) fn interpret(&mut self, root: &Node, schema: &Json) -> Sections {
         let document = self.value(root, schema, "").filter(Json::is_object);
+        self.walked = self.problems.len();
         Sections(document.unwrap_or_else(|| Json::Object(Map::new())))
     }
 
@@ -105,13 +108,20 @@ impl Interpreter {
     /// Reports an error at a key.
     pub(super) fn report(&mut self, path: &str, message: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path));
-        self.problems.push(problem);
+        self.add(problem);
+    }
+
+    /// Adds an error, unless it only follows from one at the same key that the walk found.
+    fn add(&mut self, problem: Problem) {
+        if !self.problems[..self.walked].iter().any(|before| before.path == problem.path) {
+            self.problems.push(problem);
+        }
     }
 
     /// Reports an error at a key, with the values that are allowed.
     pub(super) fn report_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path)).allowed(allowed);
-        self.problems.push(problem);
+        self.add(problem);
     }
 
     /// Notes a warning at a key.
@@ -233,6 +243,7 @@ impl Interpreter {
         }
         let named = schema.get("properties").and_then(Json::as_object).into_iter().flat_map(Map::keys).map(String::as_str);
         let nearest = nearest_name(&snake_case(written), named.chain(keys.iter().copied()));
+        let nearest = nearest.map(str::to_owned).or_else(|| nested(schema, &snake_case(written)));
         let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         let unknown = |word: &str| Problem::new(child_path, format!("{word}{hint}")).at(Some(&child.origin));
         match others {
@@ -345,11 +356,18 @@ impl Interpreter {
                 let free = options.iter().find(|option| names(option).is_empty() && !matches!(kind(option), Some("object" | "array")));
                 match free {
                     _ if named => Some(Json::String(text.clone())),
-                    Some(option) => self.value(node, option, path),
+                    Some(option) => {
+                        let before = self.problems.len();
+                        let value = self.value(node, option, path);
+                        // The other shapes are allowed too.
+                        for problem in self.problems[before..].iter_mut().filter(|problem| problem.allowed.is_some()) {
+                            problem.allowed = Some(describe_all(&options));
+                        }
+                        value
+                    }
                     None => {
-                        let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
                         let message = format!("is none of the values allowed: {}", shown(path, text));
-                        self.report_allowing(path, message, descriptions.join(" or "));
+                        self.report_allowing(path, message, describe_all(&options));
                         None
                     }
                 }
@@ -404,8 +422,7 @@ impl Interpreter {
     }
 
     fn wrong_choice(&mut self, path: &str, options: &[&Json]) -> Option<Json> {
-        let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
-        self.report_allowing(path, "is none of the values allowed", descriptions.join(" or "));
+        self.report_allowing(path, "is none of the values allowed", describe_all(options));
         None
     }
 }
@@ -443,15 +460,6 @@ pub(super) fn is_world_readable(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o004 != 0)
 }
 
-/// Puts problems in the order of the file; those of the environment come last.
-fn sort(problems: &mut [Problem]) {
-    problems.sort_by_key(|problem| match &problem.origin {
-        None => (0, None, 0),
-        Some(Origin::Line(file, line)) => (1, file.clone(), *line),
-        Some(Origin::Environment(_)) => (2, None, 0),
-    });
-}
-
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
@@ -475,26 +483,5 @@ pub(super) fn boolean(text: &str) -> Option<Json> {
         "true" | "yes" | "on" => Some(Json::Bool(true)),
         "false" | "no" | "off" => Some(Json::Bool(false)),
         _ => None,
-    }
-}
-
-/// A value that no schema describes, as YAML 1.2 reads it.
-fn untyped(node: &Node) -> Json {
-    match &node.value {
-        Value::Mapping(entries) => entries.iter().map(|(key, node)| (key.clone(), untyped(node))).collect(),
-        Value::Sequence(items) => items.iter().map(untyped).collect(),
-        Value::Scalar { text, plain: false } => Json::String(text.clone()),
-        Value::Scalar { .. } if node.is_null() => Json::Null,
-        Value::Scalar { text, .. } => match text.as_str() {
-            "true" | "True" | "TRUE" => Json::Bool(true),
-            "false" | "False" | "FALSE" => Json::Bool(false),
-            _ => text
-                .parse::<i64>()
-                .map(Json::from)
-                .or_else(|_| {
-                    text.parse::<f64>().map(|number| if number.is_finite() { Json::from(number) } else { Json::from(text.as_str()) })
-                })
-                .unwrap_or_else(|_| Json::String(text.clone())),
-        },
     }
 }

@@ -9,6 +9,7 @@ mod environment;
 mod fingerprint;
 mod hub_service;
 mod interpret;
+mod kbatch_variables;
 mod problem;
 mod reference;
 mod rules;
@@ -20,6 +21,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::{authn, authz, cluster, credentials, http, notify, store};
 use interpret::Interpreter;
@@ -61,6 +63,9 @@ pub struct Config {
     /// This section is Goldcrest's own.
     #[schemars(default)]
     pub webhooks: Option<notify::Config>,
+    /// Routes for clients of other programs. This section is Goldcrest's own.
+    #[schemars(default)]
+    pub compat: Compat,
     /// The clusters: a list, or `path:/folder` for a folder with one `*.yaml` file per cluster.
     #[schemars(default)]
     pub clusters: Vec<cluster::Config>,
@@ -70,6 +75,14 @@ pub struct Config {
     /// The fingerprints that distinguish one configuration from the next.
     #[schemars(skip)]
     pub fingerprints: Fingerprints,
+}
+
+/// Routes for clients of other programs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Compat {
+    /// kbatch. If absent, its routes are not served.
+    pub kbatch: Option<http::KbatchConfig>,
 }
 
 /// Authentication and authorization.
@@ -109,8 +122,8 @@ pub fn from_yaml(text: &str, env: impl Iterator<Item = (String, String)>) -> Res
     assemble(root, env)
 }
 
-/// Adds the files of the folder and the variables; returns the mistakes in them.
-fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> Vec<Problem> {
+/// Adds the files of the folder and the variables; returns the mistakes in them, and the warnings.
+fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> (Vec<Problem>, Vec<Problem>) {
     let mut problems = Vec::new();
     let variables: Vec<(String, String)> = env.collect();
     // Twice, so that a variable can change a cluster of the folder, and can name the folder.
@@ -118,12 +131,13 @@ fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> 
     environment::apply(root, variables.iter().cloned(), &mut problems);
     hub_service::apply(root, &variables, &mut problems);
     read_folder(root, &mut problems);
-    problems
+    kbatch_variables::apply(root, &variables, &mut problems);
+    (problems, environment::misspelt(&variables))
 }
 
 fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
-    let problems = add_sources(&mut root, env);
-    let mut walk = Interpreter::new(problems);
+    let (problems, warnings) = add_sources(&mut root, env);
+    let mut walk = Interpreter::new(problems, warnings);
     let mut sections = walk.interpret(&root, &schema());
     let mut fingerprints = Fingerprints::of(sections.document());
     let mut auth = sections.take_section("auth");
@@ -135,6 +149,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let metrics: Option<http::MetricsConfig> = walk.typed(sections.take("metrics"), "metrics");
     let store: Option<store::Config> = walk.typed(sections.take("store"), "store");
     let webhooks: Option<notify::Config> = walk.typed(sections.take("webhooks"), "webhooks");
+    let compat: Compat = walk.typed(sections.take("compat"), "compat").unwrap_or_default();
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
@@ -155,6 +170,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         None if has_credentials => {}
         None => rules::no_credentials(&mut walk, &clusters),
     }
+    rules::kbatch(&mut walk, compat.kbatch.as_ref(), &clusters);
     rules::auth(&mut walk, authentication.as_ref(), authorization.as_ref(), &clusters);
     clusters.iter_mut().for_each(|(_, cluster)| cluster.complete_transfers(server.listen.ip()));
     match authentication {
@@ -168,6 +184,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
             ssh_credentials: ssh_credentials.unwrap_or_default(),
             store,
             webhooks,
+            compat,
             clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             logger,
             fingerprints,

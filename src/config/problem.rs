@@ -102,3 +102,12 @@ impl fmt::Display for ConfigError {
 }
 
 impl Error for ConfigError {}
+
+/// Puts problems in the order of the file; those of the environment come last.
+pub(super) fn sort(problems: &mut [Problem]) {
+    problems.sort_by_key(|problem| match &problem.origin {
+        None => (0, None, 0),
+        Some(Origin::Line(file, line)) => (1, file.clone(), *line),
+        Some(Origin::Environment(_)) => (2, None, 0),
+    });
+}

@@ -7,9 +7,7 @@ use serde_json::{Map, Value as Json};
 /// A description of the values that the schema allows.
 pub(super) fn describe(schema: &Json) -> String {
     if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
-        let mut words: Vec<String> = options.iter().filter(|option| kind(option) != Some("null")).map(describe).collect();
-        words.dedup();
-        return words.join(" or ");
+        return describe_all(&options.iter().filter(|option| kind(option) != Some("null")).collect::<Vec<_>>());
     }
     let allowed = names(schema);
     if !allowed.is_empty() {
@@ -21,7 +19,7 @@ pub(super) fn describe(schema: &Json) -> String {
             None => "a section with keys".to_owned(),
         },
         Some("array") => "a list".to_owned(),
-        Some("string") if schema.get("format").and_then(Json::as_str) == Some("password") => "a text or secret_file:/path".to_owned(),
+        Some("string") if schema.get("format").and_then(Json::as_str) == Some("password") => "a text | secret_file:/path".to_owned(),
         Some("string") => "a text".to_owned(),
         Some("integer") => match (schema.get("minimum").and_then(Json::as_u64), schema.get("maximum").and_then(Json::as_u64)) {
             (Some(min), Some(max)) => format!("a whole number from {min} to {max}"),
@@ -29,9 +27,41 @@ pub(super) fn describe(schema: &Json) -> String {
             _ => "a whole number".to_owned(),
         },
         Some("number") => "a number".to_owned(),
-        Some("boolean") => "true or false".to_owned(),
+        Some("boolean") => "true | false".to_owned(),
         _ => "any value".to_owned(),
     }
+}
+
+/// A description of the values that one of these schemas allows.
+pub(super) fn describe_all(options: &[&Json]) -> String {
+    let mut words: Vec<String> = options.iter().map(|option| describe(option)).collect();
+    words.dedup();
+    one_of(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The path of the one section below an object that has a key of this name, with the key; nothing if there is none, or more than one.
+pub(super) fn nested(schema: &Json, name: &str) -> Option<String> {
+    let mut found = sections_with(schema, name).into_iter();
+    found.next().filter(|_| found.next().is_none())
+}
+
+fn sections_with(schema: &Json, name: &str) -> Vec<String> {
+    let sections = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
+    let below = |(section, schema): (&String, &Json)| {
+        let options = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array);
+        let mut paths: Vec<String> = options
+            .map_or_else(|| vec![schema], |options| options.iter().collect())
+            .into_iter()
+            .flat_map(|option| {
+                let is_here = option.get("properties").and_then(|properties| properties.get(name)).is_some();
+                let here = is_here.then(|| format!("{section}.{name}"));
+                here.into_iter().chain(sections_with(option, name).into_iter().map(|path| format!("{section}.{path}"))).collect::<Vec<_>>()
+            })
+            .collect();
+        paths.dedup();
+        paths
+    };
+    sections.flat_map(below).collect()
 }
 
 /// The schema's type, `null` aside.

@@ -35,7 +35,7 @@ pub(super) fn webhooks(walk: &mut Interpreter, config: Option<&notify::Config>, 
         walk.warning("webhooks", "has no effect without the section `store`: webhooks are answered with 501");
     }
     if !(1..=500).contains(&config.max_per_user) {
-        walk.report_allowing("webhooks.max_per_user", "is out of range", "1 to 500");
+        walk.report_allowing("webhooks.max_per_user", "is out of range", "from 1 to 500");
     }
     for (index, _) in config.allowed_networks.iter().enumerate().filter(|(_, network)| network.is_everything()) {
         walk.warning(&format!("webhooks.allowed_networks[{index}]"), "has every address: users can call what only this host can reach");

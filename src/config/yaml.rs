@@ -210,3 +210,26 @@ fn owned(event: Event<'_>) -> Event<'static> {
         Event::MappingEnd => Event::MappingEnd,
     }
 }
+
+/// A value that no schema describes, as YAML 1.2 reads it.
+pub(super) fn untyped(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Mapping(entries) => entries.iter().map(|(key, node)| (key.clone(), untyped(node))).collect(),
+        Value::Sequence(items) => items.iter().map(untyped).collect(),
+        Value::Scalar { text, plain: false } => serde_json::Value::String(text.clone()),
+        Value::Scalar { .. } if node.is_null() => serde_json::Value::Null,
+        Value::Scalar { text, .. } => match text.as_str() {
+            "true" | "True" | "TRUE" => serde_json::Value::Bool(true),
+            "false" | "False" | "FALSE" => serde_json::Value::Bool(false),
+            _ => text
+                .parse::<i64>()
+                .map(serde_json::Value::from)
+                .or_else(|_| {
+                    text.parse::<f64>().map(|number| {
+                        if number.is_finite() { serde_json::Value::from(number) } else { serde_json::Value::from(text.as_str()) }
+                    })
+                })
+                .unwrap_or_else(|_| serde_json::Value::String(text.clone())),
+        },
+    }
+}

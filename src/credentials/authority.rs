@@ -13,10 +13,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::keys::{Claims, KeyPair, SigningKey, serial};
-use super::{Caller, Credential, CredentialError, CredentialProvider, SetupError};
+use super::{CallerKey, Credential, CredentialError, CredentialProvider, SetupError};
 use crate::domain::{Principal, Secret};
 
-/// The maximum number of characters of a name in a key id: what a token holds has no bound of its own.
+/// The maximum number of characters of a name in a key id: the claims of a token have no bound of their own.
 const MAX_NAME: usize = 128;
 
 /// Goldcrest's own certificate authority. The clusters trust its public key (`TrustedUserCAKeys`).
@@ -108,7 +108,7 @@ impl CertificateAuthority {
 #[async_trait]
 impl CredentialProvider for CertificateAuthority {
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
-        let (authority, caller) = (Arc::clone(&self.0), Caller::of(principal));
+        let (authority, caller) = (Arc::clone(&self.0), CallerKey::of(principal));
         // An RSA key takes milliseconds to sign.
         tokio::task::spawn_blocking(move || authority.issue(caller, Timestamp::now()))
             .await
@@ -120,7 +120,7 @@ impl CredentialProvider for CertificateAuthority {
 
 impl Authority {
     /// A fresh key with a certificate for it.
-    fn issue(&self, caller: Caller, now: Timestamp) -> Result<Credential, &'static str> {
+    fn issue(&self, caller: CallerKey, now: Timestamp) -> Result<Credential, &'static str> {
         let pair = KeyPair::generate()?;
         // Whole seconds, as the certificate has them.
         let not_after = Timestamp::from_second((now + self.validity).as_second()).map_err(|_| "its end is out of range")?;
@@ -169,7 +169,7 @@ impl Extension {
 }
 
 /// The owner of a certificate, in one word that can be found in sshd's log: `goldcrest,user=ada,sub=1f3e,client=portal`.
-fn key_id(caller: &Caller) -> String {
+fn key_id(caller: &CallerKey) -> String {
     let mut id = format!("goldcrest,user={}", one_word(caller.username.as_str()));
     id.push_str(",sub=");
     id.push_str(&one_word(&caller.subject));
@@ -246,8 +246,8 @@ mod tests {
         CertificateAuthority::new(&config).err().expect("it is refused").to_string()
     }
 
-    fn caller(subject: &str, client_id: Option<&str>) -> Caller {
-        Caller { username: Username::new("ada").unwrap(), subject: subject.to_owned(), client_id: client_id.map(str::to_owned) }
+    fn caller(subject: &str, client_id: Option<&str>) -> CallerKey {
+        CallerKey { username: Username::new("ada").unwrap(), subject: subject.to_owned(), client_id: client_id.map(str::to_owned) }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
 use parking_lot::Mutex;
 
-use super::{Caller, Credential, CredentialError, CredentialProvider};
+use super::{CallerKey, Credential, CredentialError, CredentialProvider};
 use crate::domain::Principal;
 use crate::error::ErrorChain;
 
@@ -33,7 +33,7 @@ const MAX_RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 /// A cache in front of a provider whose credentials expire. A credential obtained with one caller's token is never given to another.
 pub struct Cached<P> {
     provider: Arc<P>,
-    entries: Cache<Caller, Arc<Entry>>,
+    entries: Cache<CallerKey, Arc<Entry>>,
 }
 
 #[derive(Default)]
@@ -116,7 +116,7 @@ impl<P: CredentialProvider + 'static> Cached<P> {
 #[async_trait]
 impl<P: CredentialProvider + 'static> CredentialProvider for Cached<P> {
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
-        let entry = self.entries.get_with(Caller::of(principal), async { Arc::default() }).await;
+        let entry = self.entries.get_with(CallerKey::of(principal), async { Arc::default() }).await;
         match self.look(principal, &entry) {
             Ok(credential) => Ok(credential),
             Err(flight) => flight.await,

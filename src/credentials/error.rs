@@ -90,7 +90,7 @@ impl Classify for CredentialError {
 
     fn public_message(&self) -> Cow<'static, str> {
         match self {
-            // The error of the call is safe to show, and without it nobody knows what to change. A deeper cause is for the log.
+            // The call's error is safe to show and tells the user what to change. A deeper cause goes to the log only.
             Self::Service { service, source } => format!("the {service} gave no credential: {source}").into(),
             other => ErrorChain(other).to_string().into(),
         }

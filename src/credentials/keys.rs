@@ -33,7 +33,7 @@ pub(super) struct Claims {
     pub(super) extensions: Vec<&'static str>,
 }
 
-/// Why a text cannot log anybody in as a private key, and what to do; nothing where it can, as far as is known without its passphrase.
+/// Why a text cannot be used as a private key, and what to do; `None` if it can, as far as is known without its passphrase.
 pub(super) fn unusable(key: &Secret, has_passphrase: bool) -> Option<&'static str> {
     match decode_secret_key(key.expose(), None) {
         Ok(_) => None,
@@ -131,7 +131,7 @@ impl SigningKey {
     }
 }
 
-/// A number that no two certificates share, whoever makes them: random, never 0, and small enough for a signed integer.
+/// A certificate serial number: random, unique across processes, never 0, and small enough for a signed integer.
 pub(super) fn serial() -> u64 {
     (safe_rng().next_u64() >> 1).max(1)
 }

@@ -70,12 +70,12 @@ pub struct Credential {
     /// When the credential ends. A connection does not outlive it.
     pub not_after: Option<Timestamp>,
     /// The caller that it was made for, if it is not for the user in general: only this caller may use connections opened with it.
-    pub caller: Option<Arc<Caller>>,
+    pub caller: Option<Arc<CallerKey>>,
 }
 
 /// One caller, as a token identifies it. Two callers may have the same name on the clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Caller {
+pub struct CallerKey {
     /// The name on the clusters.
     pub username: Username,
     /// The token's `sub`.
@@ -114,7 +114,7 @@ impl Config {
     }
 }
 
-impl Caller {
+impl CallerKey {
     /// The caller behind a principal.
     pub fn of(principal: &Principal) -> Self {
         Self { username: principal.username.clone(), subject: principal.subject.clone(), client_id: principal.client_id.clone() }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Caller, Credential, CredentialError, SetupError, keys};
+use super::{CallerKey, Credential, CredentialError, SetupError, keys};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, Request, Response, Url};
 
@@ -84,7 +84,7 @@ impl Service {
             passphrase: None,
             certificate: Some(certificate.trim().to_owned()),
             not_after,
-            caller: Some(Arc::new(Caller::of(principal))),
+            caller: Some(Arc::new(CallerKey::of(principal))),
         }))
     }
 

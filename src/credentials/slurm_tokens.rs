@@ -1,6 +1,6 @@
 //! Tokens for slurmrestd, signed with the site's key of Slurm's `auth/jwt`.
 //!
-//! Whoever holds that key can be anyone in Slurm. So a token is made for a principal that was verified, holds for minutes, and is
+//! The holder of that key can act as any Slurm user. So a token is made for a principal that was verified, holds for minutes, and is
 //! never made for the accounts that Slurm gives every right.
 
 use std::path::Path;

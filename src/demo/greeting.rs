@@ -85,7 +85,7 @@ impl Greeting<'_> {
             "{bold}Goldcrest {} is up: a complete system on this machine, for evaluation only.{plain}",
             env!("CARGO_PKG_VERSION")
         )?;
-        writeln!(out, "{dim}It runs commands as {user} for whoever holds the token or the secret below.{plain}\n")?;
+        writeln!(out, "{dim}It runs commands as {user} for anyone who has the token or the secret below.{plain}\n")?;
         for (what, value) in [
             ("API", url.clone()),
             ("Documentation", format!("{} (Authorize: the client id and secret below, or the token as HTTPBearer)", self.docs())),

@@ -56,7 +56,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The arguments of `goldcrest demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// IP address to listen on. With any but a loopback address, whoever reaches it can use the token that is printed.
+    /// IP address to listen on. With any but a loopback address, anyone who reaches it can use the token that is printed.
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub address: IpAddr,
     /// Port of the API and its token issuer; 0 for any that is free.

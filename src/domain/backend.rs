@@ -6,7 +6,7 @@ use std::ops::Deref;
 /// The backend that answered a call to a scheduler that has more than one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// By what.
+    /// The backend that gave it.
     pub by: Carrier,
     /// Whether it is the fallback, because the first choice did not answer.
     pub fallback: bool,

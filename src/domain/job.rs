@@ -1,6 +1,7 @@
 //! Jobs, independent of the scheduler.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,19 @@ pub struct JobDescription<P = RemotePath> {
     pub script: JobScript<P>,
     /// Its other options.
     pub options: JobOptions,
+    /// What is run instead of the script, on systems whose jobs are images.
+    pub program: Option<ImageProgram>,
+}
+
+/// A program that an image has, as a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageProgram {
+    /// The program with its first arguments; the image's own if empty.
+    pub command: Vec<String>,
+    /// Its further arguments; the image's own if this and `command` are empty.
+    pub arguments: Vec<String>,
+    /// A zip archive that is unpacked in the working directory before the program starts.
+    pub code: Option<Arc<[u8]>>,
 }
 
 impl<P> JobDescription<P> {
@@ -50,6 +64,7 @@ impl<P> JobDescription<P> {
             environment: BTreeMap::new(),
             constraints: None,
             script,
+            program: None,
             options: JobOptions::default(),
         }
     }
@@ -67,6 +82,7 @@ impl<P> JobDescription<P> {
             standard_error: self.standard_error,
             environment: self.environment,
             constraints: self.constraints,
+            program: self.program,
             options: self.options,
             script,
         }

@@ -4,6 +4,7 @@
 //! constructors check, so that the rest of the crate does not.
 
 mod alternative;
+pub mod amount;
 mod backend;
 mod digest;
 mod file;
@@ -37,8 +38,8 @@ pub use file::{
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use interest::Interest;
 pub use job::{
-    AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, LogStream,
-    TimeWindow,
+    AccountingQuery, ImageProgram, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes,
+    LogStream, TimeWindow,
 };
 pub use job_change::{InvalidSignal, JobChange, Signal};
 pub use job_event::JobEvent;

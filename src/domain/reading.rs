@@ -73,7 +73,7 @@ impl<T> Reading<T> {
         self.0.fresh_for
     }
 
-    /// The answer as it goes out: made by the first who needs it, and kept with the answer. All callers make the same of it.
+    /// The rendered answer: made by the first caller that needs it, and kept with the answer. All callers would render the same.
     pub fn rendering(&self, make: impl FnOnce(&T) -> Rendering) -> &Rendering {
         self.0.rendering.get_or_init(|| make(&self.0.value))
     }

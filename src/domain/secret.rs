@@ -20,7 +20,7 @@ impl Secret {
     }
 }
 
-/// To detect whether a configuration has changed; never to check what a caller has sent.
+/// To detect whether a configuration has changed; never to check a value that a caller sent.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()

@@ -7,7 +7,7 @@ pub struct Space {
     pub total: u64,
     /// Free bytes.
     pub free: u64,
-    /// Bytes that are free to those who are not root.
+    /// Bytes that are free to users other than root.
     pub available: u64,
     /// The number of files that it can hold; 0 if it does not report it.
     pub files: u64,

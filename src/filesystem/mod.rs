@@ -258,6 +258,45 @@ impl FilesystemError {
         }
     }
 
+    /// The same error, where it names `hidden`, or what is in it: under that name content waits until it takes the place of `shown`, which is
+    /// what the caller knows.
+    #[must_use]
+    pub fn showing(self, hidden: &RemotePath, shown: &RemotePath) -> Self {
+        let path = |path| temporary::shown_path(path, hidden, shown);
+        let text = |text| temporary::shown_text(text, hidden, shown);
+        match self {
+            Self::NotFound(found) => Self::NotFound(path(found)),
+            Self::NoDirectory(found) => Self::NoDirectory(path(found)),
+            Self::Denied(found) => Self::Denied(path(found)),
+            Self::ClosedDirectory(found) => Self::ClosedDirectory(path(found)),
+            Self::NotPermitted(found) => Self::NotPermitted(path(found)),
+            Self::Exists(found) => Self::Exists(path(found)),
+            Self::WrongType { path: found, reason } => Self::WrongType { path: path(found), reason },
+            Self::TooManyEntries { path: found, max } => Self::TooManyEntries { path: path(found), max },
+            Self::Sizeless(found) => Self::Sizeless(path(found)),
+            Self::Invalid(message) => Self::Invalid(text(message)),
+            Self::Changed(found) => Self::Changed(path(found)),
+            Self::NoSpace(found) => Self::NoSpace(path(found)),
+            Self::NotWritten { path: found, reason } => Self::NotWritten { path: path(found), reason: text(reason) },
+            Self::PartlyPlaced(reason) => Self::PartlyPlaced(Box::new(reason.showing(hidden, shown))),
+            Self::Incomplete { first, count } => Self::Incomplete { first: path(first), count },
+            Self::Command(CommandError::Exit { exit, stderr }) => Self::Command(CommandError::Exit { exit, stderr: text(stderr) }),
+            Self::Command(CommandError::Output { program, reason }) => {
+                Self::Command(CommandError::Output { program, reason: text(reason) })
+            }
+            Self::Sftp { path: found, message } => Self::Sftp { path: path(found), message: text(message) },
+            error @ (Self::TooSlow { .. }
+            | Self::TooLarge(_)
+            | Self::Range(_)
+            | Self::Offset(_)
+            | Self::Digest(_)
+            | Self::Unsupported(_)
+            | Self::Interrupted(_)
+            | Self::Transport(_)
+            | Self::Command(CommandError::Transport(_))) => error,
+        }
+    }
+
     /// A file that lost content while it was read.
     fn shortened(path: &RemotePath) -> Self {
         Self::Sftp { path: path.clone(), message: "the file became shorter while it was read".to_owned() }

@@ -34,8 +34,8 @@ impl Rights {
         if owner.0 == self.owner.0 { mode } else { mode & 0o3777 }
     }
 
-    /// The mode that is right whatever group the new file has: who was in the old group may now be one of the others, and who was one of
-    /// the others may now be in the group, so that both get what both had.
+    /// The mode that is right whatever group the new file has: a user in the old group may now be one of the others, and one of
+    /// the others may now be in the group, so both get the rights that both had.
     pub fn for_any_group(&self) -> u32 {
         let both = self.mode >> 3 & self.mode & 0o7;
         self.mode & 0o700 | both << 3 | both

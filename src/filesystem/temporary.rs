@@ -27,6 +27,9 @@ const USER_INTERVAL: Duration = Duration::from_secs(60);
 /// The maximum number of directories, and users, whose last search is remembered.
 const MAX_REMEMBERED: u64 = 10_000;
 
+/// What the names of all hidden files have before what is random in them.
+const MARK: &str = ".goldcrest-";
+
 /// A name in the directory of `path` for a file that will replace it: hidden and unguessable.
 pub fn temporary_beside(path: &RemotePath) -> RemotePath {
     path.hidden_beside(&format!("goldcrest-{}", uuid::Uuid::new_v4().simple()))
@@ -37,9 +40,47 @@ pub fn temporary_in(path: &RemotePath) -> RemotePath {
     path.join(format!(".goldcrest-{}", uuid::Uuid::new_v4().simple()).as_bytes())
 }
 
-/// The prefix of the names of all temporary files for `path`.
-pub fn temporaries_of(path: &RemotePath) -> RemotePath {
-    path.hidden_beside("goldcrest-")
+/// Whether a text names a temporary file.
+pub fn is_named_in(text: &str) -> bool {
+    text.contains(MARK)
+}
+
+/// Whether a text names a temporary file that is beside `path`.
+pub fn is_beside(text: &str, path: &RemotePath) -> bool {
+    text.contains(&path.hidden_beside(&MARK[1..]).to_text())
+}
+
+/// Whether a text names a temporary directory in the directory that it will be merged with.
+pub fn is_within(text: &str) -> bool {
+    text.contains(&format!("/{MARK}"))
+}
+
+/// The path that the caller knows, where `path` is `hidden`, or in it, or is its name while one request has it.
+pub fn shown_path(path: RemotePath, hidden: &RemotePath, shown: &RemotePath) -> RemotePath {
+    let is_private = || path.parent() == hidden.parent() && path.file_name().starts_with(&[hidden.file_name(), b"-"].concat());
+    match path.rebase(hidden, shown) {
+        Some(rebased) => rebased,
+        None if is_private() => shown.clone(),
+        None => path,
+    }
+}
+
+/// The text, where it names such a path, with the one that the caller knows. A tool may have quoted the name: then at least the mark goes.
+pub fn shown_text(text: String, hidden: &RemotePath, shown: &RemotePath) -> String {
+    let hidden = hidden.to_text();
+    let Some((begin, mark)) = hidden.rfind(MARK).map(|at| hidden.split_at(at)) else { return text };
+    let (mut changed, mut rest) = (String::new(), text.as_str());
+    while let Some((before, after)) = rest.split_once(mark) {
+        match before.strip_suffix(begin) {
+            Some(before) => changed.extend([before, &shown.to_text()]),
+            None => changed.push_str(before),
+        }
+        rest = after;
+        if let Some(private) = after.strip_prefix('-') {
+            rest = private.trim_start_matches(|letter: char| letter.is_ascii_hexdigit());
+        }
+    }
+    changed + rest
 }
 
 /// A name beside `path` for the file that is there, while another one takes its place. It is never searched for: its content is the user's.
@@ -140,6 +181,25 @@ mod tests {
         });
         temporaries.settle().await;
         was_removed.await.unwrap();
+    }
+
+    #[test]
+    fn a_hidden_name_is_shown_as_that_of_the_target() {
+        let path = |text: &str| RemotePath::from_text(text).unwrap();
+        for (hidden, shown, text, expected) in [
+            ("/d/.f.goldcrest-0a", "/d/f", "mv: '/d/.f.goldcrest-0a': no, /d/.f.goldcrest-0a/x", "mv: '/d/f': no, /d/f/x"),
+            ("/d/.goldcrest-0a", "/d", "tar: /d/.goldcrest-0a/x: no", "tar: /d/x: no"),
+            ("/d/.f.goldcrest-upload-0a", "/d/f", "/d/.f.goldcrest-upload-0a-0123: no", "/d/f: no"),
+            ("/d/.i's.goldcrest-0a", "/d/i's", r"'/d/.i'\''s.goldcrest-0a': no", r"'/d/.i'\''s': no"),
+            ("/d/.f.goldcrest-0a", "/d/f", "/d/.f.goldcrest-0b: the user's own", "/d/.f.goldcrest-0b: the user's own"),
+        ] {
+            assert_eq!(shown_text(text.to_owned(), &path(hidden), &path(shown)), expected);
+        }
+        let part = path("/d/.f.goldcrest-upload-0a");
+        for (name, expected) in [("", "/d/f"), ("-0123", "/d/f"), ("/x", "/d/f/x"), ("b", "/d/.f.goldcrest-upload-0ab")] {
+            let found = shown_path(path(&format!("{}{name}", part.to_text())), &part, &path("/d/f"));
+            assert_eq!(found, path(expected), "{name}");
+        }
     }
 
     #[tokio::test]

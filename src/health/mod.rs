@@ -103,7 +103,11 @@ impl Checker {
     fn probes<'a>(&'a self, principal: &'a Principal) -> Vec<BoxFuture<'a, ServiceHealth>> {
         let WithoutHealthCheck { compute, files, objects } = self.cluster.without_health_check();
         let config = self.cluster.config();
+        // A probe of files in pods would keep a pod running.
         let wanted = |service: ServiceType| {
+            if !config.services().any(|has| has == service) {
+                return None;
+            }
             let ProbeConfig { timeout } = config.probing.services.as_ref()?.get(&service)?;
             Some((service, Duration::from_secs(*timeout)))
         };

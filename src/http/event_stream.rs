@@ -16,11 +16,12 @@ use tokio::time::timeout;
 
 use crate::domain::bytes_to_text;
 use crate::filesystem::Followed;
-use crate::http::list_field::members;
+use crate::http::list_field;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::http::problem::problem_context::ProblemContext;
-use crate::service::follow::{EndReason, Update, UpdateStream};
+use crate::http::server::upgrade::Draining;
+use crate::service::follow::{EndReason, Update, UpdateStream, until};
 
 /// The media type.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
@@ -45,10 +46,14 @@ pub(crate) fn answer(updates: UpdateStream, problem_context: ProblemContext) -> 
     (headers, Body::from_stream(events(updates, problem_context))).into_response()
 }
 
+/// These updates until the server begins to drain.
+pub(crate) fn until_drain(updates: UpdateStream, draining: Draining) -> UpdateStream {
+    until(updates, draining.0.cancelled_owned(), EndReason::Stopping)
+}
+
 /// Whether the caller requests events.
 pub(crate) fn accepts(headers: &HeaderMap) -> bool {
-    let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
-    types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
+    list_field::accepts(headers, MEDIA_TYPE)
 }
 
 /// Where the content of a response starts.
@@ -138,6 +143,7 @@ impl EventEncoder {
             EndReason::TokenEnded => "the access token has ended",
             EndReason::JobEnded => "the job has ended",
             EndReason::Complete => "this is all there is now",
+            EndReason::Stopping => "Goldcrest is stopping: reconnect to continue",
         };
         let last = event(Some("end"), None, &json!({"reason": reason}).to_string());
         self.held_back().map_or(last.clone(), |held| [held, last].concat().into())

@@ -1,9 +1,10 @@
-//! The API: the only module that knows axum and utoipa.
+//! The API: the only module of the server that knows axum and utoipa.
 //!
 //! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
 //! response. This module must not know how clusters are accessed, and contains no policy. To add an operation: a handler with its
 //! `#[utoipa::path]`, its shapes in the `model` beside it, a line in [`prompt`] or the groups behind it, and `goldcrest openapi` to write the document anew.
 
+mod common_headers;
 mod compute;
 mod config;
 mod cut_body;
@@ -11,6 +12,7 @@ mod enumeration;
 mod event_stream;
 mod extract;
 mod filesystem;
+mod kbatch;
 mod list_field;
 mod middleware;
 mod pages;
@@ -43,14 +45,15 @@ use status::system_cache::SystemCache;
 use crate::service::Gate;
 
 pub use axum::Router;
+pub use common_headers::API_LEVEL;
 pub use config::{Config, DocServer, ForwardingHeader, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
+pub use kbatch::{KbatchConfig, KbatchProfile, KbatchResources};
 pub use middleware::access_log::is_secret_header;
-pub use middleware::common_headers::API_LEVEL;
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::push_endpoint::pushes;
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
-pub use server::serve::{Ended, Listener, TimeLimits, serve};
+pub use server::serve::{Listener, ServeOutcome, TimeLimits, serve};
 pub use server::upgrade::Draining;
 pub use streaming::streams;
 pub use tls::{Tls, TlsConfig, TlsError};
@@ -66,6 +69,8 @@ pub struct AppState {
     pub logger: Logger,
     /// The site's details in the documentation pages.
     pub docs: Docs,
+    /// The section for kbatch's clients, where they are served.
+    pub kbatch: Option<KbatchConfig>,
     /// The path prefix of the API, such as `/api/v2`; empty for none. A proxy in front may remove it or not.
     pub root_path: String,
 }
@@ -108,11 +113,16 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     let (router, document) = routes.split_for_parts();
     let document = pages::openapi::complete(document, &state.docs, &root_path);
     let pages = pages::documentation::router(&document, &state.docs);
-    let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
+    let compat = state.kbatch.filter(|config| config.enabled);
+    let foreign = compat.iter().flat_map(kbatch::paths);
+    let routes: Vec<String> =
+        document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).chain(foreign).collect();
     let counters = counters
         .unwrap_or_else(|| Arc::new(RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)))));
 
     let cors = middleware::cors::cors(&state.config.cors_allowed_origins);
+    let time_limit = Duration::from_secs(state.config.request_timeout);
+    let compat = compat.map(|config| kbatch::router(config, time_limit, state.config.max_body_size));
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let gate = state.gate.with_bounds(state.config.user_bounds());
@@ -121,10 +131,11 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
     let context = middleware::request_context::ContextSource::new(proxies, Arc::clone(&counters));
-    let site = Arc::new(middleware::Site { context, access_log: middleware::access_log::AccessLog::new(state.logger) });
+    let site = Arc::new(middleware::StepContext { context, access_log: middleware::access_log::AccessLog::new(state.logger) });
     // Layers are read from the bottom: `normalise` sees the request first, then `steps`, which sees the answer last.
     let router = router
         .merge(pages)
+        .merge(compat.unwrap_or_default())
         .fallback(middleware::normalise::not_found)
         .method_not_allowed_fallback(middleware::normalise::method_not_allowed)
         .layer(body_limit)

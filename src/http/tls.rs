@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +29,13 @@ const FILES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
+
+/// The answer to a request without TLS.
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 39\r\nConnection: close\r\n\r\n\
+    this port speaks TLS: use an https URL\n";
+
+/// The largest part of such a request that is read, in bytes.
+const MAX_PLAIN_REQUEST: u64 = 64 * 1024;
 
 /// The paths of certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -173,8 +181,20 @@ impl Tls {
         }
     }
 
-    /// Shakes hands on a connection.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    /// Shakes hands on a connection. A client that begins with HTTP gets an answer that it can read.
+    ///
+    /// # Errors
+    /// If the handshake fails.
+    pub(crate) async fn accept(&self, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let mut first = [0];
+        // Methods have capital letters; a record of TLS begins with the number of its type (RFC 8446, 5.1).
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            stream.write_all(PLAIN_ANSWER).await?;
+            stream.shutdown().await?;
+            // What was not read would reset the connection, and the client would lose the answer.
+            tokio::io::copy(&mut (&mut stream).take(MAX_PLAIN_REQUEST), &mut tokio::io::sink()).await?;
+            return Err(io::Error::other("the client speaks HTTP without TLS"));
+        }
         let acceptor = self.current.borrow().clone();
         acceptor.accept(stream).await
     }

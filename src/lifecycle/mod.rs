@@ -143,7 +143,7 @@ impl Lifecycle {
         self.tasks.wait().await;
     }
 
-    /// Notifies whenever SIGHUP comes, which from now on no longer ends the process. Signals that come before anybody looks count once.
+    /// Notifies whenever SIGHUP comes, which from now on no longer ends the process. Signals that come before the first wait count once.
     ///
     /// # Errors
     /// If the signal cannot be listened to.
@@ -160,7 +160,7 @@ impl Lifecycle {
         Ok(notify)
     }
 
-    /// Stops at SIGTERM or SIGINT. A second SIGINT ends the process at once: whoever presses Ctrl-C twice means it.
+    /// Stops at SIGTERM or SIGINT. A second SIGINT ends the process at once: a second Ctrl-C is deliberate.
     ///
     /// # Errors
     /// If the signals cannot be listened to.

@@ -115,7 +115,7 @@ impl Journal {
         look(&self.ring.lock().known)
     }
 
-    /// Runs `compare` on the known jobs, and adds the events that it returns: their number, and what else it returns.
+    /// Runs `compare` on the known jobs, and adds the events that it returns: their number, and its other result.
     ///
     /// # Errors
     /// If the store does not accept them: the states of the known jobs change only with accepted events, so the next comparison creates them again.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authn::PrincipalSource;
 use crate::cluster::Cluster;
-use crate::credentials::Caller;
+use crate::credentials::CallerKey;
 use crate::domain::{Interest, Job, JobId, Principal, Reading, SystemName, Username};
 use crate::scheduler::{CachedScheduler, JobMirror, MirrorAccount};
 
@@ -121,7 +121,7 @@ impl Mirror {
     fn scope(&self, principal: &Principal) -> Scope {
         match self.settings.account {
             MirrorAccount::Service => Scope::All,
-            MirrorAccount::Caller => Scope::Of(Caller::of(principal)),
+            MirrorAccount::Caller => Scope::Of(CallerKey::of(principal)),
         }
     }
 

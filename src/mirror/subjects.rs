@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::credentials::Caller;
+use crate::credentials::CallerKey;
 use crate::domain::{Job, JobId, Principal, Reading, Username};
 use crate::scheduler::SeenChanges;
 
@@ -22,7 +22,7 @@ pub(super) enum Scope {
     /// The jobs of all users, with the service account.
     All,
     /// The jobs of a caller. Two callers may have the same user name, and one of them no credential for it.
-    Of(Caller),
+    Of(CallerKey),
 }
 
 impl Scope {

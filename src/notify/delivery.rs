@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::permits::DeliveryPermit;
-use super::webhook::{DELIVERY, Delivery, Failure, QUEUE, Queue, StoredWebhook, WEBHOOK, decode, encode};
+use super::webhook::{DELIVERY, Delivery, DeliveryFailure, QUEUE, Queue, StoredWebhook, WEBHOOK, decode, encode};
 use super::{Inner, WebhookError, message, signature};
 use crate::domain::{Secret, SystemName};
 use crate::error::{ErrorChain, Recurring};
@@ -193,7 +193,7 @@ impl Inner {
             if queue.failure.as_ref().is_none_or(|last| last.reason != reason) {
                 tracing::warn!(webhook = record.id, owner = record.owner, reason, "a webhook cannot be delivered: it is tried again");
             }
-            queue.failure = Some(Failure { reason: reason.clone(), at: Timestamp::now() });
+            queue.failure = Some(DeliveryFailure { reason: reason.clone(), at: Timestamp::now() });
             held.insert(delivery.event.id.clone());
             if until(delivery.since, Timestamp::now()) >= self.timing.give_up {
                 self.give_up(&record.id, &record.owner, &waiting.id, delivery, reason).await?;

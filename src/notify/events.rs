@@ -15,7 +15,7 @@ use super::webhook::{
 use super::{Inner, WEBHOOK_TTL, WebhookError};
 use crate::domain::{JobEvent, SystemName, Username};
 use crate::error::{ErrorChain, Recurring};
-use crate::store::{Entry, Record, Watch};
+use crate::store::{Entry, Record, StreamWatch};
 
 /// The duration of the lease on reading the events of a system.
 const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ const TTL_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
 /// The reading of the events of one system.
 struct Following {
-    watch: Watch,
+    watch: StreamWatch,
     /// When the lease was taken or renewed, while this process has it.
     lease: Option<Instant>,
     /// When users without webhooks were last forgotten by this process.

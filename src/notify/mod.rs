@@ -36,7 +36,7 @@ use counts::DeliveryCounts;
 use delivery::LeasedQueue;
 pub use error::WebhookError;
 use permits::DeliveryPermits;
-pub use webhook::{Backlog, DeadLetter, Failure, Owner, Registration, Webhook};
+pub use webhook::{Backlog, DeadLetter, DeliveryFailure, Owner, Registration, Webhook};
 use webhook::{DEAD_LETTER, DELIVERY, Delivery, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode};
 
 /// How long a webhook is kept.

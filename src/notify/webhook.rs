@@ -67,12 +67,12 @@ pub struct Backlog {
     /// The number of messages.
     pub waiting: usize,
     /// The last failure since the queue was empty, if any.
-    pub failure: Option<Failure>,
+    pub failure: Option<DeliveryFailure>,
 }
 
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct DeliveryFailure {
     /// The error.
     pub reason: String,
     /// The time of the failure.
@@ -183,7 +183,7 @@ pub(super) struct Queue {
     pub(super) failures: u32,
     /// The last failure since the queue was empty.
     #[serde(default)]
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<DeliveryFailure>,
 }
 
 /// Decodes a record, if it can be read.

@@ -52,7 +52,7 @@ pub enum RestError {
     /// The service answered with a status that is no success.
     #[error("the service answered with status {0}")]
     Status(u16),
-    /// The answer's body is not what the service should answer. What it holds is not repeated: it may be a secret.
+    /// The body of the answer does not have the form of the service's answers. It is not quoted, because it may be a secret.
     #[error("the answer of the service was not understood: {what} at line {line}, column {column}")]
     Decode {
         /// The kind of error in the JSON.

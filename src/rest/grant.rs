@@ -80,7 +80,8 @@ impl ClientCredentials {
         let response = client.send(request).await.map_err(failed)?;
         if response.status == 400 || response.status == 401 {
             // The code is one of a few words; anything else is not repeated.
-            let code = response.json::<Refusal>().ok().and_then(|refusal| KNOWN_CODES.into_iter().find(|code| *code == refusal.error));
+            let code =
+                response.json::<GrantErrorBody>().ok().and_then(|refusal| KNOWN_CODES.into_iter().find(|code| *code == refusal.error));
             return Err(GrantError::Refused { endpoint: self.endpoint.clone(), code: code.unwrap_or("no reason given") });
         }
         response.success().and_then(|response| response.json()).map_err(failed)
@@ -106,6 +107,6 @@ const KNOWN_CODES: [&str; 6] =
     ["invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"];
 
 #[derive(Deserialize)]
-struct Refusal {
+struct GrantErrorBody {
     error: String,
 }

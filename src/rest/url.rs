@@ -66,7 +66,7 @@ impl Url {
         self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// Whether what is sent is encrypted.
+    /// Whether requests are encrypted.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }

@@ -1,4 +1,4 @@
-//! The `#SBATCH` lines at the head of a script, as words. What the options mean is for those who read them.
+//! The `#SBATCH` lines at the head of a script, as words. The schedulers interpret the options.
 
 /// The words of each `#SBATCH` line before the script's first command, comments left out.
 pub(super) fn sbatch_lines(script: &str) -> impl Iterator<Item = Vec<String>> {

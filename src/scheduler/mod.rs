@@ -10,6 +10,7 @@ mod freshness;
 mod job_mirror;
 pub mod kubernetes;
 pub mod local;
+mod native_jobs;
 mod outputs;
 pub mod pbs;
 mod schedules;
@@ -34,6 +35,7 @@ pub use cached::{CachedScheduler, ReadCounts, SeenChanges};
 pub use config::{CommandsOnly, Common, Config, SchedulerType};
 pub use freshness::MAX_FRESHNESS;
 pub use job_mirror::{JobMirror, MirrorAccount, PushListener};
+pub use native_jobs::{NativeJobs, NativeTask};
 pub use outputs::{JobOutputs, OutputPart, OutputStream};
 pub use schedules::Schedules;
 pub use slurm::ConnectionMode;
@@ -48,7 +50,7 @@ pub trait Scheduler: Send + Sync {
 
     /// Submits a job unless it was submitted before with this key, however often it is called and whatever is killed meanwhile.
     /// [`SchedulerError::KeyReused`] if the key was used for another request, [`SchedulerError::UnderWay`] if an attempt is running, and
-    /// [`SchedulerError::Undecided`] if the outcome of an attempt is not known yet.
+    /// [`SchedulerError::Undecided`] if the outcome of an attempt is not known yet, [`SchedulerError::Undecidable`] if it will never be.
     async fn submit_once(
         &self,
         principal: &Principal,
@@ -116,6 +118,12 @@ pub trait Scheduler: Send + Sync {
 
     /// The jobs that the scheduler itself submits again and again, if it has such.
     fn schedules(&self) -> Option<&dyn Schedules> {
+        None
+    }
+
+    /// The jobs as the objects that the scheduler keeps, where it keeps such. Then it also runs programs of images
+    /// ([`ImageProgram`](crate::domain::ImageProgram)).
+    fn native_jobs(&self) -> Option<&dyn NativeJobs> {
         None
     }
 
@@ -204,14 +212,9 @@ pub enum SchedulerError {
     /// The scheduler rejected the request: the scheduler's own words.
     #[error("{0}")]
     Rejected(String),
-    /// This member of the job's description asks for something that this scheduler does not have.
-    #[error("`{member}` cannot be given on this system: {reason}")]
-    Member {
-        /// The member's name in documents.
-        member: &'static str,
-        /// Why, and what to do.
-        reason: &'static str,
-    },
+    /// These members of the job's description ask for something that this scheduler does not have; never empty.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Members(Vec<RefusedMember>),
     /// The scheduler forbids it to the caller: the scheduler's own words.
     #[error("{0}")]
     Denied(String),
@@ -258,6 +261,15 @@ pub enum SchedulerError {
         /// The reason why it is not known.
         reason: String,
     },
+    /// An earlier attempt of the same submission may have submitted the job, and nobody who can be asked knows.
+    #[error(
+        "an earlier attempt of this submission may have submitted the job, and that cannot be found out any more ({reason}): look for it among \
+         your jobs of that time, and use a new Idempotency-Key if none of them is it"
+    )]
+    Undecidable {
+        /// The reason why it is not known.
+        reason: String,
+    },
     /// The store, which was to hold the record of the submission, cannot be used: nothing was submitted.
     #[error("nothing was submitted, because the store that holds the records of submissions cannot be used")]
     RecordStore,
@@ -268,7 +280,44 @@ pub enum SchedulerError {
     NoRecord(String),
 }
 
+/// A cancellation that comes after the job's end: it changes nothing, and succeeds for the job's owner, however long ago that was.
+///
+/// # Errors
+/// [`SchedulerError::Denied`] where the job is another user's, as for one that runs.
+fn cancel_ended(jobs: &[Job], principal: &Principal) -> Result<(), SchedulerError> {
+    let owner = jobs.iter().filter_map(|job| job.user.as_deref()).find(|owner| *owner != principal.username.as_str());
+    match owner {
+        Some(_) => Err(SchedulerError::Denied("the job has ended, and is another user's: Access/permission denied".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// A member of a job's description that asks for something that the scheduler does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` cannot be given on this system: {reason}")]
+pub struct RefusedMember {
+    /// The member's name in documents.
+    pub name: &'static str,
+    /// Why, and what to do.
+    pub reason: &'static str,
+}
+
 impl SchedulerError {
+    /// The refusal of one member, with the reason and what to do.
+    pub fn member(name: &'static str, reason: &'static str) -> Self {
+        Self::Members(vec![RefusedMember { name, reason }])
+    }
+
+    /// Refuses the members that are marked, each with its reason, all at once.
+    ///
+    /// # Errors
+    /// [`SchedulerError::Members`] if there is one.
+    pub fn refuse_members(members: impl IntoIterator<Item = (&'static str, bool, &'static str)>) -> Result<(), Self> {
+        let refused: Vec<RefusedMember> =
+            members.into_iter().filter(|(_, is_refused, _)| *is_refused).map(|(name, _, reason)| RefusedMember { name, reason }).collect();
+        if refused.is_empty() { Ok(()) } else { Err(Self::Members(refused)) }
+    }
+
     /// Wraps a command's error under the name of the operation; for `map_err`.
     pub fn command(operation: &'static str) -> impl FnOnce(CommandError) -> Self {
         move |source| Self::Command { operation, source }
@@ -280,8 +329,8 @@ impl Classify for SchedulerError {
         match self {
             Self::JobNotFound | Self::ScheduleNotFound => Kind::NotFound,
             Self::TooMuchOutput(_) => Kind::TooLarge,
-            Self::Rejected(_) | Self::Member { .. } | Self::KeyReused => Kind::Invalid,
-            Self::UnderWay { .. } | Self::Undecided { .. } => Kind::Conflict,
+            Self::Rejected(_) | Self::Members(_) | Self::KeyReused => Kind::Invalid,
+            Self::UnderWay { .. } | Self::Undecided { .. } | Self::Undecidable { .. } => Kind::Conflict,
             Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,
             Self::Down(_) | Self::Unanswered(_) | Self::RecordStore => Kind::Unavailable,
@@ -304,7 +353,7 @@ impl Classify for SchedulerError {
     fn maybe_effected(&self) -> Option<bool> {
         match self {
             Self::Down(_) | Self::NoRecord(_) | Self::RecordStore => Some(false),
-            Self::Unanswered(_) | Self::Undecided { .. } => Some(true),
+            Self::Unanswered(_) | Self::Undecided { .. } | Self::Undecidable { .. } => Some(true),
             other => other.wrapped().and_then(Classify::maybe_effected),
         }
     }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::SchedulerError;
 use crate::domain::{Principal, Schedule, ScheduleDescription, ScheduleId};
 
-/// The schedules of a scheduler that has such. Every method acts as `principal`, who sees and removes their own.
+/// The schedules of a scheduler that supports them. Every method acts as `principal`, who sees and removes their own.
 #[async_trait]
 pub trait Schedules: Send + Sync {
     /// Creates a schedule, once.

@@ -28,13 +28,13 @@ const MAX_SHOWN: usize = 64;
 pub struct Gate {
     authenticator: Arc<dyn Authenticator>,
     authorizer: Arc<dyn Authorizer>,
-    members: Arc<BTreeMap<SystemName, Arc<Member>>>,
+    members: Arc<BTreeMap<SystemName, Arc<GatedCluster>>>,
     state: Arc<State>,
     maintenance: Arc<(Option<Maintenance>, BTreeMap<SystemName, Maintenance>)>,
 }
 
 /// A cluster behind the gate, and its counters.
-struct Member {
+struct GatedCluster {
     cluster: Arc<Cluster>,
     mirror: Option<Arc<Mirror>>,
     counts: Arc<SystemCounts>,
@@ -50,7 +50,7 @@ impl Gate {
     ) -> Self {
         let member = |cluster: Arc<Cluster>| {
             let counts = state.counts(cluster.name());
-            (cluster.name().clone(), Arc::new(Member { cluster, mirror: None, counts }))
+            (cluster.name().clone(), Arc::new(GatedCluster { cluster, mirror: None, counts }))
         };
         let members = Arc::new(clusters.into_iter().map(member).collect());
         Self { authenticator, authorizer, members, state: Arc::new(state), maintenance: Arc::default() }
@@ -70,9 +70,9 @@ impl Gate {
     /// The same gate with mirrors of these systems' jobs.
     #[must_use]
     pub fn with_mirrors(self, mirrors: &BTreeMap<SystemName, Arc<Mirror>>) -> Self {
-        let with_mirror = |(name, member): (&SystemName, &Arc<Member>)| {
+        let with_mirror = |(name, member): (&SystemName, &Arc<GatedCluster>)| {
             let (cluster, counts) = (Arc::clone(&member.cluster), Arc::clone(&member.counts));
-            (name.clone(), Arc::new(Member { cluster, mirror: mirrors.get(name).cloned(), counts }))
+            (name.clone(), Arc::new(GatedCluster { cluster, mirror: mirrors.get(name).cloned(), counts }))
         };
         Self { members: Arc::new(self.members.iter().map(with_mirror).collect()), ..self }
     }
@@ -193,7 +193,7 @@ impl Gate {
         Ok(ruled().filter(|(_, ruling)| ruling.decision == Decision::Allowed).map(|(member, _)| &member.cluster).collect())
     }
 
-    /// All clusters, in the order of their names. Not for what callers are shown: that is [`Gate::visible`].
+    /// All clusters, in the order of their names. Not for answers to callers: see [`Gate::visible`].
     pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.members.values().map(|member| &member.cluster)
     }
@@ -233,7 +233,7 @@ impl Caller {
 #[derive(Clone)]
 pub struct Access {
     caller: Caller,
-    member: Arc<Member>,
+    member: Arc<GatedCluster>,
     state: Arc<State>,
     basis: Basis,
     decided_in: Duration,
@@ -307,7 +307,7 @@ impl<'a> From<&'a Access> for LimitedUser<'a> {
 impl From<&Access> for Permission {
     fn from(access: &Access) -> Self {
         let (requester, basis) = (access.caller.requester.clone(), access.basis.clone());
-        let Member { cluster, counts, .. } = &*access.member;
+        let GatedCluster { cluster, counts, .. } = &*access.member;
         Self { requester, cluster: Arc::clone(cluster), counts: Arc::clone(counts), basis, decided_in: access.decided_in }
     }
 }

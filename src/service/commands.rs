@@ -10,9 +10,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::audit::Change;
 use super::counts::Action;
 use super::limits::UserPermit;
-use super::text::{MAX_ARGUMENT_BYTES, whole_match};
+use super::text::{MAX_ARGUMENT_BYTES, pattern_error, whole_match};
 use super::{Access, InvalidRequest, ServiceError};
-use crate::cluster::{Cluster, Commands, NO_FILES};
+use crate::cluster::{Cluster, Commands, NO_LOGIN};
 use crate::domain::excerpt;
 use crate::ssh::{CommandLimits, CommandLine, CommandOutput, Environment, Exec, OutputStream, TransportError};
 
@@ -51,7 +51,9 @@ pub type RunningCommand = BoxStream<'static, Result<CommandOutput, ServiceError>
 /// # Errors
 /// The reason.
 pub fn support(cluster: &Cluster) -> Result<&Commands, &'static str> {
-    cluster.files_without_health_check().map_err(|_| NO_FILES)?;
+    if cluster.config().ssh.is_none() {
+        return Err(NO_LOGIN);
+    }
     cluster.config().commands.as_ref().ok_or(NONE_ALLOWED)
 }
 
@@ -233,7 +235,7 @@ pub fn mistakes(commands: &Commands) -> Vec<(String, String)> {
         }
         for (at, word) in pattern.iter().map(|word| Word::read(word)).enumerate() {
             let place = || format!("allow[{index}][{at}]");
-            if let Some(Err(error)) = word.pattern().map(whole_match) {
+            if let Some(error) = word.pattern().and_then(pattern_error) {
                 add(place(), format!("must be a regular expression behind `~` or `~*`: {error}"));
             }
             if matches!(word, Word::Rest(_)) && at + 1 < pattern.len() {

@@ -1,5 +1,5 @@
 # goldcrest_run SECONDS COMMAND...: runs it in a process group of its own, with this standard input. Exits with its status, or with 124 if it had
-# not ended in time. The group ends at the limit, or with SIGTERM: what does not end by SIGTERM gets SIGKILL two seconds later.
+# not ended in time. The group ends at the limit, or with SIGTERM: processes that SIGTERM does not end get SIGKILL two seconds later.
 goldcrest_run() {
   goldcrest_end=$(($(date +%s) + $1))
   exec 3<&0

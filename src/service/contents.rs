@@ -19,6 +19,9 @@ use crate::filesystem::{
 /// The default number of lines of `head` and `tail`, as in the tools of that name.
 const DEFAULT_LINES: u64 = 10;
 
+/// The reason of the refusal if a directory has the path of a file to write.
+pub(super) const NAMES_THE_FILE: &str = "Is a directory: the path is that of the file itself";
+
 /// The assumed size of a line for which memory is reserved before it is read, in bytes.
 const LIKELY_LINE_BYTES: u64 = 1024;
 
@@ -69,7 +72,7 @@ pub async fn version(access: &Access, path: &str) -> Result<(RemotePath, FileVer
 /// Checks that a file can be downloaded, without a download: whether the user may read it shows only when it is opened.
 ///
 /// # Errors
-/// If it cannot be opened, or its size is not what can be read of it.
+/// If it cannot be opened, or its size differs from the length of its content.
 pub async fn downloadable(access: &Access, path: &RemotePath, version: &FileVersion) -> Result<(), ServiceError> {
     let first = access.files().await?.view(access.principal(), path, 0, 1).await?;
     if version.size == 0 && !first.is_empty() { Err(FilesystemError::Sizeless(path.clone()).into()) } else { Ok(()) }
@@ -135,7 +138,18 @@ pub async fn store(
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
     let cap = TransferForm::Stream.cap(access);
-    write(access, &path, content, UploadOptions { cap, length, expected }, Alternative::TransferJob).await
+    let written = write(access, &path, content, UploadOptions { cap, length, expected }, Alternative::TransferJob).await;
+    written.map_err(directory_in_place)
+}
+
+/// The error of a write whose path, which is that of the file itself, is a directory.
+pub(super) fn directory_in_place(error: impl Into<ServiceError>) -> ServiceError {
+    match error.into() {
+        ServiceError::Filesystem(FilesystemError::WrongType { path, reason: "Is a directory" }) => {
+            FilesystemError::WrongType { path, reason: NAMES_THE_FILE }.into()
+        }
+        error => error,
+    }
 }
 
 /// Packs a directory, or a file, into an archive that is sent while it is created.

@@ -76,6 +76,7 @@ macro_rules! actions {
 actions! {
     JobsSubmit => "jobs.submit",
     JobsCancel => "jobs.cancel",
+    JobsRemove => "jobs.remove",
     JobsAlter => "jobs.alter",
     JobsAttach => "jobs.attach",
     SchedulesCreate => "schedules.create",
@@ -167,7 +168,7 @@ pub struct Decisions {
 
 /// Changes of one kind that ended alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changes {
+pub struct ChangeCount {
     /// The use case, as in the audit trail.
     pub action: &'static str,
     /// Their outcome, as in the audit trail.
@@ -190,9 +191,9 @@ impl SystemCounts {
     }
 
     /// The changes of each kind, including those with the number 0.
-    pub fn changes(&self) -> impl Iterator<Item = Changes> {
+    pub fn changes(&self) -> impl Iterator<Item = ChangeCount> {
         Action::ALL.iter().zip(&self.changes).flat_map(|(action, outcomes)| {
-            ChangeOutcome::ALL.iter().zip(outcomes).map(|(outcome, count)| Changes {
+            ChangeOutcome::ALL.iter().zip(outcomes).map(|(outcome, count)| ChangeCount {
                 action: action.name(),
                 outcome: outcome.name(),
                 count: count.load(Ordering::Relaxed),
@@ -269,7 +270,7 @@ mod tests {
         }
         let counts = SystemCounts::default();
         counts.changed(Action::TransfersExtract, ChangeOutcome::Cancelled);
-        let expected = Changes { action: "transfers.extract", outcome: "cancelled", count: 1 };
+        let expected = ChangeCount { action: "transfers.extract", outcome: "cancelled", count: 1 };
         assert_eq!(counts.changes().filter(|changes| changes.count > 0).collect::<Vec<_>>(), [expected]);
     }
 }

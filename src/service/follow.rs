@@ -10,9 +10,9 @@ use super::limits::FollowPermit;
 use super::updates::until_expiry;
 use super::{Access, ServiceError};
 
-pub use super::updates::{EndReason, Update, UpdateStream};
+pub use super::updates::{EndReason, Update, UpdateStream, until};
 
-/// Follows a file, until the caller's token or the process ends: then the stream ends too.
+/// Follows a file until the caller's token has expired.
 ///
 /// # Errors
 /// If the caller follows too many files already, the path breaks the policy, or the cluster does not let it be read.
@@ -23,6 +23,5 @@ pub async fn follow(access: &Access, path: &str, from: FollowFrom) -> Result<Upd
     let permit = FollowPermit::take(access)?;
     let happening = files.follow(principal, &path, from).await?;
     let changes = happening.inspect(move |_| _ = &permit);
-    let updates = until_expiry(principal, changes.map(|change| change.map(Update::Change).map_err(ServiceError::from)).boxed());
-    Ok(updates.take_until(access.state().ending.clone().cancelled_owned()).boxed())
+    Ok(until_expiry(principal, changes.map(|change| change.map(Update::Change).map_err(ServiceError::from)).boxed()))
 }

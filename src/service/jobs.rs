@@ -2,13 +2,13 @@
 
 use crate::domain::{Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobProfile, JobQuery, JobScript, Reading, Reported};
 use crate::error::{Classify, Kind};
-use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
+use crate::scheduler::{AttachOutput, RefusedMember, SchedulerError, Submitted};
 
 use super::audit::Change;
 use super::counts::{Action, ChangeOutcome};
 use super::submission::{self, Submission};
 use super::text::{Findings, MAX_ARGUMENT_BYTES};
-use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
+use super::{Access, AccountingRequest, IdempotencyKey, InvalidField, InvalidRequest, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
@@ -44,7 +44,7 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { ChangeOutcome::Repeated } else { ChangeOutcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
         // The error has its own advice.
-        (_, error @ SchedulerError::Undecided { .. }) => error.into(),
+        (_, error @ (SchedulerError::Undecided { .. } | SchedulerError::Undecidable { .. })) => error.into(),
         (Some(true), error) => {
             ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY.into() } else { ask_by_list(access).into() })
         }
@@ -59,12 +59,12 @@ fn ask_by_list(access: &Access) -> String {
     )
 }
 
-/// The scheduler's refusal of one member becomes the error of that field.
+/// The scheduler's refusal of members becomes the errors of those fields.
 pub(super) fn refused(error: SchedulerError) -> ServiceError {
     match error {
-        SchedulerError::Member { member, reason } => {
-            let message = format!("it cannot be given on this system: {reason}");
-            InvalidRequest::new(member, message).into()
+        SchedulerError::Members(refused) => {
+            let field = |RefusedMember { name, reason }| InvalidField::new(name, format!("it cannot be given on this system: {reason}"));
+            refused.into_iter().map(field).collect::<InvalidRequest>().into()
         }
         error => error.into(),
     }
@@ -154,7 +154,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
 }
 
 /// Makes the mirror query the jobs after a change, if they are watched.
-fn look_at_once(access: &Access) {
+pub(super) fn look_at_once(access: &Access) {
     if let Some(mirror) = access.mirror() {
         mirror.nudge(&access.principal().username);
     }
@@ -224,6 +224,11 @@ fn wrong_command(command: &str) -> Option<String> {
 }
 
 fn describe(job: &JobDescription) -> String {
+    if let Some(program) = &job.program {
+        let image = job.options.container_image.as_deref().unwrap_or("the image of the partition");
+        let code = program.code.as_ref().map_or_else(String::new, |code| format!(" with code of {} bytes", code.len()));
+        return format!("program of {image}{code}");
+    }
     match &job.script {
         JobScript::Inline(text) => format!("inline script of {} bytes in {}", text.len(), job.working_directory),
         JobScript::Path(path) => format!("{path} in {}", job.working_directory),

@@ -22,8 +22,8 @@ pub mod jobs;
 mod limits;
 pub mod logs;
 pub mod many;
+pub mod native_jobs;
 pub mod object_transfer;
-mod parts;
 mod paths;
 mod ready;
 pub mod schedules;
@@ -38,6 +38,7 @@ pub mod templates;
 mod text;
 pub mod transfers;
 mod updates;
+mod upload_files;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;
@@ -54,11 +55,11 @@ use crate::filesystem::{Expected, FilesystemError};
 use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
 use crate::ssh::TransportError;
-use crate::transfer::s3::StoreError;
+use crate::transfer::s3::ObjectStoreError;
 
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
-pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
+pub use counts::{ChangeCount, Decisions, SystemCounts, TokenCounts};
 pub use idempotency::IdempotencyKey;
 pub use limits::UserBounds;
 pub use ready::{Ready, ReadyPermit};
@@ -88,13 +89,13 @@ pub enum ServiceError {
     TooLarge(u64, Alternative),
     /// The object store did not do it.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    ObjectStore(#[from] ObjectStoreError),
     /// The webhook was not registered, or cannot be read.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
     /// The store cannot be read or written.
     #[error(transparent)]
-    StateStore(#[from] crate::store::StoreError),
+    Store(#[from] crate::store::StoreError),
     /// The caller has reached a limit of concurrent work.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
@@ -149,6 +150,27 @@ impl ServiceError {
         }
     }
 
+    /// The error that this one only passes on, or its own kind.
+    fn wrapped_or_kind(&self) -> Result<&dyn Classify, Kind> {
+        match self {
+            Self::Gate(source) => Ok(source),
+            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Ok(source),
+            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Ok(source),
+            Self::ObjectStore(source) => Ok(source),
+            Self::Webhook(source) => Ok(source),
+            Self::Store(source) => Ok(source),
+            Self::Transport(source) => Ok(source),
+            Self::Shared(source) => Ok(&**source),
+            Self::Invalid(_) => Err(Kind::Invalid),
+            Self::TooMany(_) => Err(Kind::TooManyRequests),
+            Self::TooLarge(..) | Self::TooMuch(_) => Err(Kind::TooLarge),
+            Self::Unsupported(_) => Err(Kind::Unsupported),
+            Self::NotFound(_) => Err(Kind::NotFound),
+            Self::Forbidden(_) => Err(Kind::Forbidden),
+            Self::Busy | Self::Conflict(_) => Err(Kind::Conflict),
+        }
+    }
+
     /// The same error, with the alternative if something is too large.
     fn or_by(error: FilesystemError, alternative: Alternative) -> Self {
         match error {
@@ -160,45 +182,11 @@ impl ServiceError {
 
 impl Classify for ServiceError {
     fn kind(&self) -> Kind {
-        match self {
-            Self::Invalid(_) => Kind::Invalid,
-            Self::Gate(source) => source.kind(),
-            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
-            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => source.kind(),
-            Self::Store(source) => source.kind(),
-            Self::Webhook(source) => source.kind(),
-            Self::StateStore(source) => source.kind(),
-            Self::TooMany(_) => Kind::TooManyRequests,
-            Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
-            Self::Unsupported(_) => Kind::Unsupported,
-            Self::NotFound(_) => Kind::NotFound,
-            Self::Forbidden(_) => Kind::Forbidden,
-            Self::Transport(source) => source.kind(),
-            Self::Busy | Self::Conflict(_) => Kind::Conflict,
-            Self::Shared(source) => source.kind(),
-        }
+        self.wrapped_or_kind().map_or_else(|kind| kind, Classify::kind)
     }
 
     fn wrapped(&self) -> Option<&dyn Classify> {
-        match self {
-            Self::Gate(source) => Some(source),
-            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
-            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Some(source),
-            Self::Store(source) => Some(source),
-            Self::Shared(source) => Some(&**source),
-            Self::Transport(source) => Some(source),
-            Self::Webhook(source) => Some(source),
-            Self::StateStore(source) => Some(source),
-            Self::Invalid(_)
-            | Self::TooMany(_)
-            | Self::TooMuch(_)
-            | Self::TooLarge(..)
-            | Self::Unsupported(_)
-            | Self::NotFound(_)
-            | Self::Forbidden(_)
-            | Self::Conflict(_)
-            | Self::Busy => None,
-        }
+        self.wrapped_or_kind().ok()
     }
 
     fn public_message(&self) -> Cow<'static, str> {

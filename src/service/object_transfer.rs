@@ -10,9 +10,10 @@ use crate::domain::Secret;
 use crate::error::ErrorChain;
 use crate::filesystem::{FilesystemError, regular};
 use crate::transfer::S3;
-use crate::transfer::s3::{self, Side, Store, Upload};
+use crate::transfer::s3::{self, MultipartUpload, ObjectStore, Side};
 
 use super::audit::Change;
+use super::contents::NAMES_THE_FILE;
 use super::counts::Action;
 use super::transfers::{JobContext, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
@@ -60,7 +61,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
     let (store, _) = store(access)?;
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
-        return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
+        return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
     }
     let size = size.ok_or_else(|| InvalidRequest::new("size", "say how large the file is, in bytes"))?;
     let parts = store.parts(size).map_err(|error| InvalidRequest::new("size", error.to_string()))?;
@@ -117,14 +118,14 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
 }
 
 /// The object store of the system, with its configuration.
-fn store(access: &Access) -> Result<(&Store, &S3), ServiceError> {
+fn store(access: &Access) -> Result<(&ObjectStore, &S3), ServiceError> {
     let cluster = access.cluster();
     let parts = cluster.store()?.zip(cluster.config().data_operation.object_store());
     parts.ok_or(ServiceError::Unsupported(NO_SERVICE))
 }
 
 /// Passes the outcome of a submission through; if there is no job, or none that the caller knows of, aborts the upload at the store.
-async fn abort_on_error<T>(store: &Store, upload: &Upload, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
+async fn abort_on_error<T>(store: &ObjectStore, upload: &MultipartUpload, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
     if outcome.is_err()
         && let Err(error) = store.abort(upload).await
     {

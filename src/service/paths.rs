@@ -40,11 +40,11 @@ impl Access {
         self.resolved(text, Slash::New).await
     }
 
-    /// The same for the new name of `source`: one with a slash at its end is for a directory. With `follows`, a source that is a link is what it
-    /// leads to.
+    /// As [`Access::path`], for the new name of `source`. A name that ends with a slash must be for a directory. `follows`: if `source` is a
+    /// link, its target counts.
     ///
     /// # Errors
-    /// As [`Access::path`], and if the slash follows what is to become something else than a directory.
+    /// As [`Access::path`], and if a name that ends with a slash would be for anything but a directory.
     pub(super) async fn new_name(&self, text: &str, source: &RemotePath, follows: bool) -> Result<RemotePath, ServiceError> {
         let path = self.new_path(text).await?;
         if WrittenPath::from_text(text).map_err(GateError::from)?.is_directory {

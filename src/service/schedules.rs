@@ -69,6 +69,6 @@ fn of(access: &Access) -> Result<&dyn Schedules, ServiceError> {
 }
 
 /// No schedule has an id that cannot be one.
-fn read_id(id: &str) -> Result<ScheduleId, SchedulerError> {
+pub(super) fn read_id(id: &str) -> Result<ScheduleId, SchedulerError> {
     ScheduleId::new(id).ok_or(SchedulerError::ScheduleNotFound)
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
@@ -36,8 +35,6 @@ pub struct State {
     pub(super) streams: Arc<Streams>,
     /// The webhooks of the users, if the site has webhooks.
     pub(super) webhooks: Option<Webhooks>,
-    /// Cancelled when the process ends: what follows a file ends then.
-    pub(super) ending: CancellationToken,
     /// The counters of each system, by its name.
     systems: Arc<Mutex<BTreeMap<SystemName, Arc<SystemCounts>>>>,
 }
@@ -57,11 +54,6 @@ impl State {
     /// The transfers by the protocol of firecrest-streamer.
     pub fn streams(&self) -> &Streams {
         &self.streams
-    }
-
-    /// Ends the streams that follow files, because the process ends.
-    pub fn end_follows(&self) {
-        self.ending.cancel();
     }
 
     /// The counters of a system.

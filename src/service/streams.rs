@@ -64,6 +64,8 @@ pub(super) struct Transfer {
     pub(super) report: RemotePath,
     /// Maximum size of an upload, in bytes.
     pub(super) limit: u64,
+    /// The size that the request for an upload announced, in bytes.
+    pub(super) size: Option<u64>,
 }
 
 /// A transfer that waits for its client.
@@ -96,9 +98,9 @@ impl WaitingTransfer {
 }
 
 /// A transfer whose client is being admitted. When this is dropped, the next client with the secret may try.
-pub(super) struct Claim(Arc<WaitingTransfer>);
+pub(super) struct AdmissionClaim(Arc<WaitingTransfer>);
 
-impl Deref for Claim {
+impl Deref for AdmissionClaim {
     type Target = WaitingTransfer;
 
     fn deref(&self) -> &WaitingTransfer {
@@ -106,7 +108,7 @@ impl Deref for Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for AdmissionClaim {
     fn drop(&mut self) {
         self.0.is_claimed.store(false, Ordering::Release);
     }
@@ -121,6 +123,8 @@ pub struct Streams {
     pub(super) places: Arc<Semaphore>,
     /// Work that ends in order: clients that are connected, and the reports to the jobs.
     pub(super) endings: TaskTracker,
+    /// Whether the end of the process has cut clients.
+    are_cut: AtomicBool,
 }
 
 impl Default for Streams {
@@ -132,11 +136,22 @@ impl Default for Streams {
             connected: UserLimit::new(MAX_CONNECTED_PER_USER, MAX_CONNECTED),
             places: Arc::new(Semaphore::new(MAX_AT_WORK)),
             endings: TaskTracker::new(),
+            are_cut: AtomicBool::new(false),
         }
     }
 }
 
 impl Streams {
+    /// Records that the end of the process has cut clients.
+    pub fn cut(&self) {
+        self.are_cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end of the process has cut clients.
+    pub fn were_cut(&self) -> bool {
+        self.are_cut.load(Ordering::Relaxed)
+    }
+
     /// Records the port of the listener of an endpoint; none if it does not listen.
     pub fn listening(&self, endpoint: &Endpoint, port: Option<u16>) {
         let mut ports = self.ports.lock();
@@ -187,12 +202,12 @@ impl Streams {
     }
 
     /// The transfer with this secret, unless another client is being admitted with it.
-    pub(super) fn claim(&self, secret: &str) -> Option<Claim> {
+    pub(super) fn claim(&self, secret: &str) -> Option<AdmissionClaim> {
         let secret = digest_of(secret);
         let found = self.waiting.lock().get(&secret).cloned()?;
         // The time of the lookup depends at most on the digest.
         verify_slices_are_equal(&found.secret, &secret).ok()?;
-        (found.expires > Instant::now() && !found.is_claimed.swap(true, Ordering::AcqRel)).then(|| Claim(found))
+        (found.expires > Instant::now() && !found.is_claimed.swap(true, Ordering::AcqRel)).then(|| AdmissionClaim(found))
     }
 
     /// Removes a transfer, and so invalidates its secret.
@@ -270,6 +285,7 @@ mod tests {
             job: JobId::new("1").unwrap(),
             report: path("/home/.report"),
             limit: 10,
+            size: None,
         };
         streams.add(secret, requester(user, "1", 1_000), transfer, Duration::from_secs(60));
     }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Dependency, DependencyType, JobDescription, JobOptions, JobScript};
+use crate::domain::{Dependency, DependencyType, ImageProgram, JobDescription, JobOptions, JobScript};
 
 use super::text::{Findings, MAX_ARGUMENT_BYTES, is_variable_name};
 use super::{Access, ServiceError};
+
+/// Why a system does not run the programs of images, and has no jobs as objects.
+pub(super) const NO_NATIVE_JOBS: &str = "this system's scheduler keeps no jobs as objects";
 
 /// The longest name of a job, account, partition or reservation, in bytes.
 const MAX_NAME: usize = 255;
@@ -43,10 +46,15 @@ pub(super) async fn check(mut job: Submission, access: &Access) -> Result<JobDes
     }
     check_environment(&mut findings, &job.environment);
     check_options(&mut findings, &mut job.options);
-    if let JobScript::Inline(text) = &job.script {
-        check_script(&mut findings, text);
+    match (&job.program, &job.script) {
+        (Some(program), _) => check_program(&mut findings, program),
+        (None, JobScript::Inline(text)) => check_script(&mut findings, text),
+        (None, JobScript::Path(_)) => {}
     }
     findings.into_result()?;
+    if job.program.is_some() && access.cluster().scheduler()?.native_jobs().is_none() {
+        return Err(ServiceError::Unsupported(NO_NATIVE_JOBS));
+    }
 
     // A working directory need not lie on a configured file system: what the job does there is the scheduler's business.
     let working_directory = access.unchecked_directory(&job.working_directory).await?;
@@ -118,6 +126,15 @@ fn check_dependencies(findings: &mut Findings, dependencies: &[Dependency]) {
             (DependencyType::Singleton, true) | (_, false) => {}
             (_, true) => findings.add("dependencies", "name the jobs in `jobs`"),
         }
+    }
+}
+
+fn check_program(findings: &mut Findings, program: &ImageProgram) {
+    let words = || program.command.iter().chain(&program.arguments);
+    if words().map(|word| word.len() + 1).sum::<usize>() > MAX_ARGUMENT_BYTES {
+        findings.add("command", format!("it has more than {MAX_ARGUMENT_BYTES} bytes with its arguments"));
+    } else if words().any(|word| word.contains('\0')) {
+        findings.add("command", "it holds a NUL character");
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::text::{check_line, whole_match};
+use super::text::{check_line, pattern_error, whole_match};
 use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, ServiceError, Submission, jobs};
 use crate::cluster::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 use crate::domain::{JobScript, Reported, excerpt, nearest_name};
@@ -70,6 +70,7 @@ pub async fn submit(
         environment,
         constraints: template.constraints.clone(),
         script: JobScript::Inline(template.script.clone()),
+        program: None,
         options: template.resources.clone(),
     };
     jobs::submit(access, submission, key).await
@@ -174,7 +175,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
         if parameter.minimum.zip(parameter.maximum).is_some_and(|(min, max)| min > max) {
             add(place(".maximum"), "must not be below the minimum");
         }
-        if let Some(error) = parameter.pattern.as_deref().map(whole_match).and_then(Result::err) {
+        if let Some(error) = parameter.pattern.as_deref().and_then(pattern_error) {
             add(place(".pattern"), &format!("must be a regular expression: {error}"));
         } else if let Some(Err(message)) = parameter.default_value().map(|value| text(parameter, value)) {
             add(place(".default"), &format!("must be a value that the parameter takes: {message}"));

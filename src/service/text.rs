@@ -65,6 +65,11 @@ pub(super) fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
     Regex::new(&format!("^(?:{pattern})$"))
 }
 
+/// Why a pattern is no regular expression, with the pattern as it is written.
+pub(super) fn pattern_error(pattern: &str) -> Option<regex::Error> {
+    Regex::new(pattern).and_then(|_| whole_match(pattern)).err()
+}
+
 /// Whether `name` is a name for an environment variable, of at most 255 bytes.
 pub(super) fn is_variable_name(name: &str) -> bool {
     name.len() <= 255 && domain::is_variable_name(name)

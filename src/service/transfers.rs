@@ -32,14 +32,19 @@ pub struct TransferJob {
     pub error_log: RemotePath,
 }
 
+/// Why a scheduler that keeps the output of jobs itself runs no transfer jobs.
+const NO_LOGS: &str = "Transfer jobs write their logs to files, and this system's scheduler keeps the output of jobs itself: use the operations under ops, uploads and downloads";
+
 /// The reason why `cluster` runs no transfer jobs, if it runs none.
 pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
     let capabilities = cluster.without_health_check();
     if capabilities.files.is_none() {
         return Some(NO_FILES);
     }
-    if capabilities.compute.is_none() {
-        return Some(NO_COMPUTE);
+    match capabilities.compute {
+        None => return Some(NO_COMPUTE),
+        Some(scheduler) if scheduler.outputs().is_some() => return Some(NO_LOGS),
+        Some(_) => {}
     }
     (!cluster.config().has_transfer_directory()).then_some(NO_DIRECTORY)
 }
@@ -152,6 +157,9 @@ impl<'a> JobContext<'a> {
     pub(super) fn of(access: &'a Access, account: Option<&str>) -> Result<Self, ServiceError> {
         let cluster = access.cluster();
         let directory = directory(cluster, &access.principal().username)?;
+        if cluster.without_health_check().compute.is_some_and(|scheduler| scheduler.outputs().is_some()) {
+            return Err(ServiceError::Unsupported(NO_LOGS));
+        }
         let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, account)
             .map_err(|error| InvalidRequest::new("account", error.to_string()))?;
         Ok(Self { directives, directory, scheduler: cluster.scheduler()? })

@@ -30,6 +30,8 @@ pub enum EndReason {
     JobEnded,
     /// The existing content was sent, and following was not requested.
     Complete,
+    /// The process stops. More may follow from another one.
+    Stopping,
 }
 
 /// Updates until an [`Update::End`] or an error, one of which is the last.
@@ -37,13 +39,22 @@ pub type UpdateStream = BoxStream<'static, Result<Update, ServiceError>>;
 
 /// These updates, until the caller's token has ended.
 pub(super) fn until_expiry(principal: &Principal, updates: BoxStream<'static, Result<Update, ServiceError>>) -> UpdateStream {
-    let last = stream::once(ready(Ok(Update::End(EndReason::TokenEnded))));
+    until(updates, expiry(principal), EndReason::TokenEnded)
+}
+
+/// These updates until `over`, when they end for this reason.
+pub fn until(
+    updates: BoxStream<'static, Result<Update, ServiceError>>,
+    over: impl Future<Output = ()> + Send + 'static,
+    reason: EndReason,
+) -> UpdateStream {
+    let last = stream::once(ready(Ok(Update::End(reason))));
     let mut is_over = false;
     let up_to_the_end = move |update: &Result<Update, ServiceError>| {
         let is_last = !matches!(update, Ok(Update::Change(_)));
         ready(!std::mem::replace(&mut is_over, is_last))
     };
-    updates.take_until(expiry(principal)).chain(last).take_while(up_to_the_end).boxed()
+    updates.take_until(over).chain(last).take_while(up_to_the_end).boxed()
 }
 
 /// Waits until the caller's token has ended.

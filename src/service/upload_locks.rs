@@ -14,9 +14,9 @@ use crate::domain::{RemotePath, SystemName, Username};
 /// The time that a request waits for the previous one on the same upload, which is asked to end.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// The locks on uploads within this process. Between processes the names of the files decide ([`Parts`](super::parts::Parts)).
+/// The locks on uploads within this process. Between processes the names of the files decide ([`UploadFiles`](super::upload_files::UploadFiles)).
 ///
-/// The user is part of the key: whoever only knows the name of an upload does not disturb its owner.
+/// The user is part of the key: a user who only knows the name of an upload does not disturb its owner.
 #[derive(Default)]
 pub struct UploadLocks(Mutex<HashMap<Key, Arc<LockState>>>);
 

@@ -1,6 +1,6 @@
 //! Resumable uploads, whose state is only on the cluster: a hidden file beside the target that grows.
 //!
-//! An [`Upload`] contains its target and its length, and the size of its file is the number of bytes that have arrived; so any
+//! An [`ResumableUpload`] contains its target and its length, and the size of its file is the number of bytes that have arrived; so any
 //! replica can continue it, also after a restart. It is not a secret and grants nothing: path policy and the caller's own
 //! permissions on the cluster are checked at each request.
 
@@ -17,10 +17,10 @@ use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
-use super::contents::TransferForm;
+use super::contents::{TransferForm, directory_in_place};
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
-use super::parts::Parts;
+use super::upload_files::UploadFiles;
 use super::{Access, InvalidRequest, ServiceError};
 
 /// Seconds until an idle upload expires.
@@ -31,7 +31,7 @@ const MAX_METADATA: usize = 2048;
 
 /// A resumable upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upload {
+pub struct ResumableUpload {
     #[serde(rename = "p")]
     path: String,
     /// The length of the complete file, in bytes.
@@ -48,7 +48,7 @@ pub struct Upload {
     pub metadata: String,
 }
 
-impl Upload {
+impl ResumableUpload {
     /// Its name in URLs.
     pub fn id(&self) -> String {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("texts, numbers and booleans serialise"))
@@ -96,7 +96,7 @@ pub struct NewUpload {
 ///
 /// # Errors
 /// If the path breaks the policy, the length is over the limit, or the cluster does not allow it.
-pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceError> {
+pub async fn begin(access: &Access, new: NewUpload) -> Result<ResumableUpload, ServiceError> {
     let NewUpload { path, length, only_new, metadata } = new;
     TransferForm::Stream.check(access, length, Alternative::TransferJob)?;
     if metadata.len() > MAX_METADATA {
@@ -104,7 +104,7 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
     }
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let path = access.path(&path).await?.to_text();
-    let upload = Upload { path, length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
+    let upload = ResumableUpload { path, length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
     let (target, part) = upload.paths(access)?;
     let files = access.files().await?;
     // A link is something, wherever it leads.
@@ -112,9 +112,11 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
         return Err(ServiceError::unless(FilesystemError::Exists(target), upload.expected()));
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
-    change.end(files.begin_part(access.principal(), &part, &target).await)?;
+    change
+        .end(files.begin_part(access.principal(), &part, &target).await)
+        .map_err(|error| directory_in_place(error.showing(&part, &target)))?;
     if length == 0 {
-        place(access, &upload, &target, &part).await?;
+        place(access, &upload, &target, &part).await.map_err(|error| showing(error, &part, &target))?;
     }
     Ok(upload)
 }
@@ -123,7 +125,7 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
 ///
 /// # Errors
 /// As [`begin`] and [`extend`].
-pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Result<(Upload, Option<u64>), ServiceError> {
+pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Result<(ResumableUpload, Option<u64>), ServiceError> {
     first.check(new.length)?;
     let upload = begin(access, new).await?;
     match extend(access, &upload, first).await {
@@ -140,30 +142,34 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
 ///
 /// # Errors
 /// If there is none, it is too old, or is still being added to, or the cluster does not answer.
-pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
+pub async fn offset(access: &Access, upload: &ResumableUpload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.lock_upload(&part).await?;
-    let parts = Parts::of(access).await?;
-    match parts.find(&part).await? {
+    offset_of(access, upload, &target, &part).await.map_err(|error| showing(error, &part, &target))
+}
+
+async fn offset_of(access: &Access, upload: &ResumableUpload, target: &RemotePath, part: &RemotePath) -> Result<u64, ServiceError> {
+    let _lock = access.lock_upload(part).await?;
+    let parts = UploadFiles::of(access).await?;
+    match parts.find(part).await? {
         Some((at, found)) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
             parts.files.remove(access.principal(), &at).await?;
-            Err(FilesystemError::NotFound(target).into())
+            Err(FilesystemError::NotFound(target.clone()).into())
         }
         Some((_, found)) => {
             if found.size >= upload.length {
-                let held = parts.hold(&part).await?;
-                settle(&parts, &part, &held, place(access, upload, &target, &held).await).await?;
+                let held = parts.hold(part).await?;
+                settle(&parts, part, &held, place(access, upload, target, &held).await).await?;
             }
             Ok(found.size)
         }
         // It may have been put in its place by a request whose answer was lost.
-        None if is_placed(access, upload, &target).await? => Ok(upload.length),
-        None => Err(FilesystemError::NotFound(target).into()),
+        None if is_placed(access, upload, target).await? => Ok(upload.length),
+        None => Err(FilesystemError::NotFound(target.clone()).into()),
     }
 }
 
 /// Whether the file under the target's name can be the uploaded one.
-async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Result<bool, ServiceError> {
+async fn is_placed(access: &Access, upload: &ResumableUpload, target: &RemotePath) -> Result<bool, ServiceError> {
     match access.files().await?.stat(access.principal(), target, true).await {
         Ok(found) => Ok(found.size == upload.length && found.mtime >= upload.begun.saturating_sub(5)),
         Err(FilesystemError::NotFound(_)) => Ok(false),
@@ -198,7 +204,7 @@ impl Addition {
 ///
 /// # Errors
 /// If the offset differs, the upload is or would become too long, or the content or the cluster fails.
-pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Result<u64, ServiceError> {
+pub async fn extend(access: &Access, upload: &ResumableUpload, addition: Addition) -> Result<u64, ServiceError> {
     addition.check(upload.length)?;
     TransferForm::Stream.check(access, upload.length, Alternative::TransferJob)?;
     let Addition { offset, length: _, checked, content } = addition;
@@ -208,8 +214,8 @@ pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Res
         let _permit = permit;
         let (target, part) = upload.paths(&access)?;
         let lock = access.lock_upload(&part).await?;
-        let parts = Parts::of(&access).await?;
-        let held = parts.hold(&part).await?;
+        let parts = UploadFiles::of(&access).await?;
+        let held = parts.hold(&part).await.map_err(|error| showing(error, &part, &target))?;
         let content = counts::uploaded(access.counts(), until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
         let added = parts.files.extend_part(access.principal(), &held, content, options).await;
@@ -219,14 +225,20 @@ pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Res
             added => added.map_err(Into::into),
         };
         let is_placed = outcome.as_ref().is_ok_and(|end| *end == upload.length);
-        if is_placed { outcome } else { settle(&parts, &part, &held, outcome).await }
+        let outcome = if is_placed { outcome } else { settle(&parts, &part, &held, outcome).await };
+        outcome.map_err(|error| showing(error, &part, &target))
     };
     tokio::spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
 }
 
 /// Renames a part back after a request that did not put it in its place. It is not renamed if the cluster did not answer: what was
 /// sent may still be written, and the next request takes a copy.
-async fn settle<T>(parts: &Parts<'_>, part: &RemotePath, held: &RemotePath, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
+async fn settle<T>(
+    parts: &UploadFiles<'_>,
+    part: &RemotePath,
+    held: &RemotePath,
+    outcome: Result<T, ServiceError>,
+) -> Result<T, ServiceError> {
     match outcome {
         Err(error @ ServiceError::Filesystem(FilesystemError::Transport(_))) => Err(error),
         // Its name is gone: another request has taken it over.
@@ -257,22 +269,33 @@ fn after_effect(error: ServiceError) -> ServiceError {
 ///
 /// # Errors
 /// If there is none, or the cluster does not allow it.
-pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
+pub async fn remove(access: &Access, upload: &ResumableUpload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
     let _lock = access.lock_upload(&part).await?;
-    let parts = Parts::of(access).await?;
-    let Some((at, _)) = parts.find(&part).await? else {
+    let parts = UploadFiles::of(access).await?;
+    let shown = |error: FilesystemError| error.showing(&part, &target);
+    let Some((at, _)) = parts.find(&part).await.map_err(shown)? else {
         return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };
     };
     let change = Change::begin(access, Action::FilesUploadRemove, target.to_text());
-    Ok(change.end(parts.files.remove(access.principal(), &at).await)?)
+    Ok(change.end(parts.files.remove(access.principal(), &at).await).map_err(shown)?)
 }
 
-async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
+async fn place(access: &Access, upload: &ResumableUpload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesUpload, target.to_text());
     let placed = files.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
     change.end(placed).map(drop).map_err(|error| ServiceError::unless(error, upload.expected()))
+}
+
+/// The same error, with the file of the upload where it names the hidden one.
+fn showing(error: ServiceError, part: &RemotePath, target: &RemotePath) -> ServiceError {
+    match error {
+        ServiceError::Filesystem(error) => ServiceError::Filesystem(error.showing(part, target)),
+        ServiceError::Precondition(error) => ServiceError::Precondition(error.showing(part, target)),
+        ServiceError::Checksum(error) => ServiceError::Checksum(error.showing(part, target)),
+        error => error,
+    }
 }
 
 /// The content until it ends, or `over` is cancelled: then it fails.
@@ -294,7 +317,7 @@ mod tests {
 
     #[test]
     fn an_upload_is_read_back_from_its_name_and_nothing_else_is_one() {
-        let upload = Upload {
+        let upload = ResumableUpload {
             path: "/home/ada/Gr\u{fc}\u{df}e \u{efff}".to_owned(),
             length: 1 << 40,
             nonce: "0123456789abcdef0123456789abcdef".to_owned(),
@@ -302,10 +325,10 @@ mod tests {
             only_new: true,
             metadata: "filename Zg==".to_owned(),
         };
-        assert_eq!(Upload::from_id(&upload.id()).unwrap(), upload);
-        let climbing = Upload { nonce: "../../../../../../../etc/passwd0".to_owned(), ..upload };
+        assert_eq!(ResumableUpload::from_id(&upload.id()).unwrap(), upload);
+        let climbing = ResumableUpload { nonce: "../../../../../../../etc/passwd0".to_owned(), ..upload };
         for id in [climbing.id().as_str(), "", "!", "e30", "AAAA", &"A".repeat(100_000)] {
-            assert!(Upload::from_id(id).is_err(), "{id:.40}");
+            assert!(ResumableUpload::from_id(id).is_err(), "{id:.40}");
         }
     }
 }

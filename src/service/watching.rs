@@ -118,7 +118,7 @@ async fn after_change(access: &Access, id: &str, before: &States) -> Result<Read
     Ok(scheduler.job_anew(access.principal(), &job_id(id)?).await.unwrap_or(job))
 }
 
-/// The job when the time is over: as the mirror has it, so that many who wait cost no more than one.
+/// The job when the time is over: as the mirror has it, so that many waiting clients cost no more than one.
 async fn unchanged(access: &Access, id: &str, mirror: &Mirror, parsed: &JobId) -> Result<Reading<Vec<Job>>, ServiceError> {
     match mirror.single(access.principal(), parsed) {
         Some(job) => Ok(job),

@@ -131,11 +131,11 @@ fn quote_into(line: &mut Vec<u8>, value: &[u8]) {
 /// of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Environment {
-    /// That of the start-up files without what changes how client programs behave: `SQUEUE_FORMAT`, `TAR_OPTIONS`, functions
-    /// named like programs, and the like. What says where something is, such as `PATH` and `SLURM_CONF`, is kept.
+    /// The environment of the start-up files without variables that change how client programs behave: `SQUEUE_FORMAT`, `TAR_OPTIONS`, functions
+    /// named like programs, and the like. Variables that say where something is, such as `PATH` and `SLURM_CONF`, are kept.
     #[default]
     Client,
-    /// That of the start-up files, as a command given to `ssh` would have it: for what runs the user's own work.
+    /// The environment of the start-up files, as a command given to `ssh` would have it: for the user's own work.
     Login,
 }
 

@@ -34,7 +34,7 @@ use crate::ssh::transport::{
 /// The number of refused channels after which a request is not given another permit.
 const MAX_REFUSALS: u32 = 20;
 
-/// The refusal of what needs more than single commands, for an account that runs no program on standard input.
+/// The refusal of operations that need more than single commands, for an account that runs no program on standard input.
 const PLAIN_ONLY: &str = "this account runs single plain commands only, and no /bin/sh on standard input, which this operation needs; \
     do start-up files of its login shell read or close standard input?";
 
@@ -251,7 +251,7 @@ impl Transport for Lanes {
         let lane = self.lane(principal, LaneKind::Control).await?;
         let mut again = exec.idempotent;
         loop {
-            // A command with limits of its own may take long, and what starting it costs is then nothing.
+            // A command with limits of its own may take long; the cost of starting it is then negligible.
             let kept = self.target().config.keep_shells && exec.limits.is_none();
             let script = if kept && lane.shells.is_allowed() { Script::of(&exec) } else { None };
             let (channel, carrier, fresh) = match script {

@@ -132,7 +132,7 @@ impl ByteStream {
     }
 
     /// Cancelled when the connection takes no more work, because its credential has changed, it is old, or others need its place.
-    /// Whoever keeps the stream for work to come should then let it go after the work under way.
+    /// A holder that keeps the stream for later work should release it after the current work.
     pub fn retired(&self) -> CancellationToken {
         self.retired.clone()
     }
@@ -245,6 +245,16 @@ pub enum TransportError {
         /// False when provably nothing was sent.
         sent: bool,
     },
+    /// What the commands run in could not be started or reached.
+    #[error("the files cannot be reached: {reason}")]
+    Unreachable {
+        /// The class of the failure.
+        kind: Kind,
+        /// Why.
+        reason: String,
+        /// False when provably nothing was begun.
+        sent: bool,
+    },
     /// The command did not end in time and was stopped. The text is contract: clients look for `exit status:124`.
     #[error("Remote process failed with exit status:124, it did not end within {} s", .0.as_secs_f32())]
     Execution(Duration),
@@ -260,6 +270,7 @@ impl Classify for TransportError {
             Self::Key { .. } | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => {
                 Kind::DependencyFailed
             }
+            Self::Unreachable { kind, .. } => *kind,
             Self::AccountClosed(_) => Kind::Forbidden,
             Self::Saturated(_) => Kind::Unavailable,
             Self::Execution(_) => Kind::RemoteTimeout,
@@ -276,7 +287,7 @@ impl Classify for TransportError {
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Broken { sent } => Some(*sent),
+            Self::Broken { sent } | Self::Unreachable { sent, .. } => Some(*sent),
             Self::Execution(_) | Self::Output(_) => Some(true),
             Self::Credential(_)
             | Self::Key { .. }

@@ -24,12 +24,12 @@ pub use error::{SetupError, StoreError};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 pub use status::Status;
-pub use watchers::Watch;
+pub use watchers::StreamWatch;
 
 /// The maximum number of entries, or records, of one answer.
 pub const MAX_PAGE: usize = 1000;
 
-/// Keeps what outlives a request. What it has acknowledged is there after any process was killed, and is seen by each replica.
+/// Stores state that outlives a request. Acknowledged writes survive a kill of any process and are visible to every replica.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Begins an attempt at work that is to be done once, unless it was done, or an attempt is under way.
@@ -65,7 +65,7 @@ pub trait Store: Send + Sync {
     async fn read(&self, stream: &str, after: u64, limit: usize) -> Result<Page, StoreError>;
 
     /// Tells when something may have been appended to a stream, by whichever replica.
-    fn watch(&self, stream: &str) -> Watch;
+    fn watch(&self, stream: &str) -> StreamWatch;
 
     /// Takes a lease, or renews it: whether `holder` has it from now on for so long. Only one holder has it at a time.
     ///

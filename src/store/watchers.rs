@@ -7,15 +7,15 @@ use tokio::sync::watch;
 
 /// The streams that have watchers.
 #[derive(Debug, Default)]
-pub(super) struct Watchers(Mutex<HashMap<String, watch::Sender<()>>>);
+pub(super) struct StreamWatchers(Mutex<HashMap<String, watch::Sender<()>>>);
 
-impl Watchers {
+impl StreamWatchers {
     /// Begins to watch a stream.
-    pub(super) fn watch(&self, stream: &str) -> Watch {
+    pub(super) fn watch(&self, stream: &str) -> StreamWatch {
         let mut streams = self.0.lock();
         streams.retain(|name, sender| sender.receiver_count() > 0 || name == stream);
         let sender = streams.entry(stream.to_owned()).or_insert_with(|| watch::channel(()).0);
-        Watch(sender.subscribe())
+        StreamWatch(sender.subscribe())
     }
 
     /// Something was appended to a stream.
@@ -33,9 +33,9 @@ impl Watchers {
 
 /// Signals that something may have been appended to a stream since the last call or the creation of the watcher.
 #[derive(Clone, Debug)]
-pub struct Watch(watch::Receiver<()>);
+pub struct StreamWatch(watch::Receiver<()>);
 
-impl Watch {
+impl StreamWatch {
     /// Waits for an entry. It does not return once the store is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
@@ -50,7 +50,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_watches_any_more_is_forgotten() {
-        let watchers = Watchers::default();
+        let watchers = StreamWatchers::default();
         let mut one = watchers.watch("one");
         watchers.wake("one");
         watchers.wake("other");

@@ -124,7 +124,7 @@ define! {
     MIRROR_ANSWER = Family::gauge(
         "goldcrest_mirror_last_answer_timestamp",
         &["system"],
-        "Time of the newest answer to the job mirror, in Unix time. Absent before the first. It ages while nobody watches jobs, or another replica queries.",
+        "Time of the newest answer to the job mirror, in Unix time. Absent before the first. It ages while no jobs are watched, or while another replica queries.",
     )
     .unit(&SECONDS);
     MIRROR_EVENTS = Family::counter("goldcrest_mirror_events", &["system"], "Changes of jobs that this process found.");
@@ -136,7 +136,7 @@ define! {
     MIRROR_PUSHES = Family::counter(
         "goldcrest_mirror_pushes",
         &["system", "outcome"],
-        "Reports of ended jobs from the scheduler: `taken`, `unwatched` if nobody watches the jobs of that user, or `unreadable`.",
+        "Reports of ended jobs from the scheduler: `taken`, `unwatched` if no jobs of that user are watched, or `unreadable`.",
     );
     HEALTHY = Family::gauge(
         "goldcrest_service_healthy",

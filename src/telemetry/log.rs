@@ -77,6 +77,8 @@ pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     let filter = filter(asked.as_deref().unwrap_or(default))?;
     let terminal = io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| OneLine(io::stderr())).with_ansi(terminal && colours());
+    // That the log cannot be written is not written to the same place, which would panic.
+    let builder = builder.log_internal_errors(false);
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,

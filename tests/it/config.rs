@@ -1,5 +1,6 @@
 //! Configuration files as sites write them, right and wrong.
 
+mod compat;
 mod key_sources;
 mod reading;
 mod sections;
@@ -279,6 +280,36 @@ fn check_config_exits_with_one_and_names_the_mistakes() {
 }
 
 #[test]
+fn a_command_whose_output_cannot_be_printed_ends_without_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "site.yaml", &site());
+    let site = folder.path().join("site.yaml");
+    let check = ["check-config", "--config", site.to_str().unwrap()];
+    for arguments in [&["openapi", "--print"][..], &["config-schema", "--print"], &check, &["demo", "--print-config"], &["help"]] {
+        let run = |out: std::process::Stdio| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_goldcrest"));
+            let output = command.args(arguments).current_dir(folder.path()).stdout(out).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, told) = run(writer.into());
+        // clap prints its help itself.
+        let expected = if arguments == ["help"] { 0 } else { 141 };
+        assert_eq!((code, told.as_str()), (Some(expected), ""), "{arguments:?}");
+        if arguments != ["help"] {
+            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let (code, told) = run(full.into());
+            assert_eq!(
+                (code, told.as_str()),
+                (Some(1), "goldcrest: could not print: No space left on device (os error 28)\n"),
+                "{arguments:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn check_config_strict_takes_warnings_for_mistakes() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
@@ -292,6 +323,13 @@ fn check_config_strict_takes_warnings_for_mistakes() {
     };
     let strict = |text: &str| strict_with(text, 0o640);
     assert_eq!(strict(&site()), (Some(0), Some(0), String::new()));
+    write(folder.path(), "warned.yaml", &site().replace("    probing: {}", "    probing: {}\n    nope: 1"));
+    let connecting = goldcrest(&["check-config", "--strict", "--connect", "--config", folder.path().join("warned.yaml").to_str().unwrap()]);
+    let told = String::from_utf8(connecting.stderr).unwrap();
+    assert!(
+        connecting.status.code() == Some(1) && told.ends_with("--connect: nothing was tried, because the configuration has mistakes\n"),
+        "{told}"
+    );
     let (loose, status, told) = strict_with(&site(), 0o644);
     assert_eq!((loose, status), (Some(0), Some(1)));
     assert!(told.contains("site.yaml, which everybody can read: chmod o-r it") && told.matches("is a secret in").count() == 1, "{told}");

@@ -151,7 +151,7 @@ async fn input_output_and_error_go_where_they_are_asked_to() {
         for (target, reason) in [("/no/such/file", "StandardInput"), ("", "StandardOutput")] {
             let mut job = host.description("#!/bin/sh\n");
             if target.is_empty() {
-                job.standard_output = Some("no/such/directory".to_owned());
+                job.standard_output = Some("no-%j/such-directory".to_owned());
             } else {
                 job.standard_input = Some(target.to_owned());
             }
@@ -230,10 +230,11 @@ async fn the_time_limit_of_the_request_comes_before_that_of_the_script_and_what_
         let job = JobDescription { options, ..host.description(script) };
         let id = host.scheduler.submit(&host.ada, &job).await.unwrap().value;
         assert_eq!(host.wait_for_state(&id, "TIMEOUT").await.times.limit, Some(2));
-        let options = JobOptions { qos: Some("x".to_owned()), ..JobOptions::default() };
+        let options = JobOptions { qos: Some("x".to_owned()), hold: true, ..JobOptions::default() };
         let refused = JobDescription { options, ..host.description("#!/bin/sh\n") };
         let error = host.scheduler.validate(&host.ada, &refused).await.unwrap_err();
-        assert!(matches!(error, SchedulerError::Member { member: "qos", .. }), "{error:?}");
+        let SchedulerError::Members(refused) = error else { panic!("{error:?}") };
+        assert_eq!(refused.iter().map(|member| member.name).collect::<Vec<_>>(), ["qos", "hold"]);
         host.scheduler.validate(&host.ada, &host.description("#!/bin/sh\n")).await.unwrap();
         assert_eq!(host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().value.len(), 1);
         host.nothing_is_left().await;
@@ -249,7 +250,7 @@ async fn the_time_limit_ends_a_job() {
         assert_eq!(running.times.expected_end, running.times.start.map(|start| start + 2));
         let job = host.wait_for_state(&id, "TIMEOUT").await;
         assert_eq!(job.status.reason.as_deref(), Some("TimeLimit"));
-        assert!((2..10).contains(&job.times.elapsed.unwrap()), "{:?}", job.times);
+        assert!((2..60).contains(&job.times.elapsed.unwrap()), "{:?}", job.times);
         host.nothing_is_left().await;
     }
 }
@@ -374,7 +375,7 @@ async fn a_thousand_finished_jobs_are_listed_quickly_and_old_ones_are_removed() 
         }
         let started = Instant::now();
         assert_eq!(host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().len(), 1001);
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         assert!(std::process::Command::new("touch").args(["-d", "9 days ago"]).arg(jobs.join("5")).status().unwrap().success());
         assert_eq!(host.submit("#!/bin/sh\n").await.as_str(), "1002");
         wait_for(LONG, || !jobs.join("5").exists()).await;

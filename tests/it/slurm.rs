@@ -377,10 +377,23 @@ async fn an_id_that_slurm_cannot_have_is_not_found_without_asking() {
 const SCANCEL: &str = "";
 const SCANCEL_NOT_KNOWN: &str = "scancel: Terminating job 7\nscancel: error: Kill job error on job id 7: Invalid job id specified";
 
+const SCANCEL_OVER: &str = "scancel: error: Kill job error on job id 7: Job/step already completing or completed";
+
 #[tokio::test]
-async fn cancelling_a_job_that_ended_long_ago_succeeds() {
-    let slurm = slurm([fails(SCANCEL, 0, SCANCEL_NOT_KNOWN), prints(&sacct_line(" --jobs='7'"), accounted("7", "COMPLETED", "x"))]);
-    slurm.cancel(&principal("jane"), &id("7")).await.unwrap();
+async fn cancelling_a_job_that_ended_succeeds_for_its_owner_alone() {
+    let ended = || prints(&sacct_line(" --jobs='7'"), accounted("7", "COMPLETED", "x"));
+    let known = || [fails(SCANCEL, 0, SCANCEL_OVER), prints(&squeue_line(" --jobs='7'"), queued("7", "7", "COMPLETED", "x")), ended()];
+    let forgotten = || [fails(SCANCEL, 0, SCANCEL_NOT_KNOWN), ended()];
+    for slurm in [slurm(known()), slurm(forgotten())] {
+        slurm.cancel(&principal("jane"), &id("7")).await.unwrap();
+    }
+    for slurm in [slurm(known()), slurm(forgotten())] {
+        let error = slurm.cancel(&principal("ada"), &id("7")).await.unwrap_err();
+        assert!(matches!(error, SchedulerError::Denied(_)), "{error:?}");
+    }
+    // A site may hide the jobs of others.
+    let hidden = [fails(SCANCEL, 0, SCANCEL_OVER), prints(&squeue_line(" --jobs='7'"), ""), prints(&sacct_line(" --jobs='7'"), "")];
+    assert!(matches!(slurm(hidden).cancel(&principal("ada"), &id("7")).await, Err(SchedulerError::JobNotFound)));
 }
 
 #[tokio::test]

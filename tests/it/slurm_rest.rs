@@ -3,7 +3,7 @@
 mod hybrid;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
@@ -322,9 +322,13 @@ async fn a_task_is_found_whether_it_runs_or_waits_in_its_arrays_record() {
 #[tokio::test]
 async fn a_cancellation_that_the_version_does_not_tell_of_is_verified() {
     for (state, done) in [("CANCELLED", true), ("RUNNING", false), ("PENDING", false)] {
+        let is_sent = AtomicBool::new(false);
         let service = slurmrestd(&["v0.0.40"], move |seen| match seen.method {
-            Method::DELETE => Reply::json(&json!({"errors": [], "warnings": []})),
-            _ => jobs(&[queued(5, state, "ada")]),
+            Method::DELETE => {
+                is_sent.store(true, Ordering::Relaxed);
+                Reply::json(&json!({"errors": [], "warnings": []}))
+            }
+            _ => jobs(&[queued(5, if is_sent.load(Ordering::Relaxed) { state } else { "RUNNING" }, "ada")]),
         })
         .await;
         let outcome = rest(&service).cancel(&principal("jane"), &id("5")).await;
@@ -338,7 +342,11 @@ async fn a_cancellation_that_the_version_does_not_tell_of_is_verified() {
 #[tokio::test]
 async fn a_cancellation_that_the_version_tells_of_is_believed() {
     let status = json!({"status": [{"error": {"string": "Access/permission denied", "code": 2002}}], "errors": []});
-    let service = slurmrestd(&["v0.0.42"], move |_| Reply::json(&status)).await;
+    let service = slurmrestd(&["v0.0.42"], move |seen| match seen.method {
+        Method::DELETE => Reply::json(&status),
+        _ => jobs(&[queued(5, "RUNNING", "ada")]),
+    })
+    .await;
     let error = rest(&service).cancel(&principal("jane"), &id("5")).await.unwrap_err();
     assert!(matches!(error, SchedulerError::Denied(_)), "{error:?}");
 }
@@ -352,7 +360,41 @@ async fn cancelling_a_job_that_ended_long_ago_succeeds_and_one_that_never_was_is
     })
     .await;
     rest(&service).cancel(&principal("jane"), &id("5")).await.unwrap();
+    assert!(matches!(rest(&service).cancel(&principal("ada"), &id("5")).await, Err(SchedulerError::Denied(_))));
     assert!(matches!(rest(&service).cancel(&principal("jane"), &id("6")).await, Err(SchedulerError::JobNotFound)));
+}
+
+/// Whatever a version says of it: that it is over, or nothing.
+#[tokio::test]
+async fn cancelling_a_job_that_ended_succeeds_for_its_owner_alone() {
+    let over = json!({"errors": [{"error_number": 2021, "error": "Job/step already completing or completed"}]});
+    for (versions, answer) in [(&["v0.0.36"], json!({"errors": []})), (&["v0.0.40"], json!({"errors": []})), (&["v0.0.42"], over)] {
+        // The job ends before the cancellation, or while it is sent.
+        for ends_meanwhile in [false, true] {
+            let (answer, is_sent) = (answer.clone(), AtomicBool::new(!ends_meanwhile));
+            let service = slurmrestd(versions, move |seen| match (&seen.method, seen.uri.path().starts_with("/slurmdb")) {
+                (&Method::DELETE, _) => {
+                    is_sent.store(true, Ordering::Relaxed);
+                    Reply::json(&answer)
+                }
+                (_, true) => jobs(&[accounted(5, "COMPLETED", "jane")]),
+                (_, false) => {
+                    let mut job = queued(5, if is_sent.load(Ordering::Relaxed) { "COMPLETED" } else { "RUNNING" }, "jane");
+                    if versions == &["v0.0.36"] {
+                        job.as_object_mut().unwrap().remove("user_name");
+                    }
+                    jobs(&[job])
+                }
+            })
+            .await;
+            rest(&service).cancel(&principal("jane"), &id("5")).await.unwrap();
+            if !ends_meanwhile {
+                let error = rest(&service).cancel(&principal("ada"), &id("5")).await.unwrap_err();
+                assert!(matches!(error, SchedulerError::Denied(_)), "{versions:?}: {error:?}");
+                assert!(sent(&service.seen(), &Method::DELETE).is_empty(), "{versions:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -396,7 +438,9 @@ async fn a_component_that_waits_is_not_cancelled_and_the_first_one_only_with_the
         }
     }
     let ended = slurmrestd(&["v0.0.42"], |_| {
-        jobs(&[json!({"job_id": 9, "het_job_id": 9, "het_job_offset": 0, "job_state": ["COMPLETED"], "cluster": "alps"})])
+        jobs(&[
+            json!({"job_id": 9, "het_job_id": 9, "het_job_offset": 0, "job_state": ["COMPLETED"], "cluster": "alps", "user_name": "jane"}),
+        ])
     })
     .await;
     rest(&ended).cancel(&principal("jane"), &id("9+0")).await.unwrap();

@@ -96,6 +96,9 @@ pub async fn a_running_job_is_cancelled(live: &Live) {
     assert!([403, 404].contains(&other.status), "another user's cancel: {}", other.status);
     api.delete(&format!("/compute/slurm/jobs/{id}"), &[]).await.expect(204);
     api.wait_for_state("slurm", &id, &["CANCELLED"]).await;
+    let other = live.api("otheruser").await.delete(&format!("/compute/slurm/jobs/{id}"), &[]).await;
+    assert!([403, 404].contains(&other.status), "another user's cancel after the end: {}", other.status);
+    api.delete(&format!("/compute/slurm/jobs/{id}"), &[]).await.expect(204);
     api.remove("slurm", &folder).await;
 }
 

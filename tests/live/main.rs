@@ -28,6 +28,7 @@ mod keycloak;
 mod kubernetes;
 mod kubernetes_admission;
 mod kubernetes_faults;
+mod kubernetes_files;
 mod kubernetes_identity;
 mod kubernetes_output;
 mod lanes;
@@ -198,6 +199,12 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Kubernetes] => kubernetes_output::each_task_of_an_array_has_its_own_output,
     [Kubernetes] => kubernetes_output::commands_and_signals_reach_the_container_of_a_running_job,
     [Kubernetes] => kubernetes_output::a_schedule_submits_jobs_until_it_is_removed,
+    [Kubernetes] => kubernetes_files::files_go_up_are_worked_with_and_come_back,
+    [Kubernetes] => kubernetes_files::every_operation_on_files_works_on_a_volume,
+    [Kubernetes] => kubernetes_files::jobs_and_requests_see_the_same_files_and_other_users_do_not,
+    [Kubernetes] => kubernetes_files::a_helper_pod_that_is_lost_or_not_used_comes_back,
+    [Kubernetes] => kubernetes_files::what_keeps_a_helper_pod_from_running_is_said_in_seconds,
+    [Kubernetes] => kubernetes_files::an_api_server_that_is_away_is_no_missing_file,
     [Kubernetes] => kubernetes_faults::an_api_server_that_is_killed_and_comes_back_loses_nothing,
     [Kubernetes] => kubernetes_faults::an_api_server_that_hangs_makes_no_second_job,
     [OpenSsh] => lifecycle::a_request_under_way_ends_before_the_process_does,

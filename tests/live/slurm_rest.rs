@@ -72,6 +72,9 @@ pub async fn jobs_by_rest_are_cancelled_by_their_owner_alone(live: &Live) {
         assert_eq!(other.status, 403, "{system}: another user's cancel");
         api.delete(&path, &[]).await.expect(204);
         api.wait_for_state(system, &array, &["CANCELLED"]).await;
+        let other = live.api("otheruser").await.delete(&path, &[]).await;
+        assert_eq!(other.status, 403, "{system}: another user's cancel after the end");
+        api.delete(&path, &[]).await.expect(204);
         let answer = api.delete(&format!("/compute/{system}/jobs/99999999"), &[]).await.expect(404);
         assert!(answer.message().contains("Job not found"), "{system}: {}", answer.message());
         api.get(&format!("/compute/{system}/jobs/99999999"), &[]).await.expect(404);

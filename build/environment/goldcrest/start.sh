@@ -46,7 +46,7 @@ EOF
 grant_access() {
     local user system tuples=''
     for user in fireuser firesrv otheruser; do
-        for system in slurm slurm-tight slurm-nosftp slurm24 slurm-rest slurm-hybrid slurm-norest slurm24-rest slurm24-hybrid slurm26 slurm26-rest slurm26-hybrid ca stranger closed silent kubernetes kubernetes-users kubernetes-away; do
+        for system in slurm slurm-tight slurm-nosftp slurm24 slurm-rest slurm-hybrid slurm-norest slurm24-rest slurm24-hybrid slurm26 slurm26-rest slurm26-hybrid ca stranger closed silent kubernetes kubernetes-users kubernetes-files kubernetes-no-image kubernetes-away; do
             tuples+="{\"user\":\"user:$user\",\"relation\":\"access\",\"object\":\"system:$system\"},"
         done
     done

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-# cluster NAME KUBECONFIG NAMESPACE IMPERSONATE
+# cluster NAME KUBECONFIG NAMESPACE IMPERSONATE [IMAGE]: with an image for helper pods, users have files.
 cluster() {
     cat <<YAML
   - name: $1
@@ -46,6 +46,13 @@ cluster() {
             kind: NetworkPolicy
             metadata: { name: closed }
             spec: { podSelector: {}, policyTypes: [Ingress] }
+YAML
+    [ -z "${5:-}" ] || cat <<YAML
+        files: { image: "registry.test/$5", mount_path: /home, size: 1Gi, storage_class: folder, idle_timeout: 30 }
+    file_systems:
+      - { path: /home, data_type: users, default_work_dir: true }
+YAML
+    cat <<YAML
     service_account:
       client_id: $checker
       secret: secret_file:$secret_file
@@ -60,4 +67,6 @@ checker=$1
 secret_file=$2
 cluster kubernetes goldcrest "goldcrest-{user}" false
 cluster kubernetes-users goldcrest "own-{user}" true
-cluster kubernetes-away away "goldcrest-{user}" false
+cluster kubernetes-files goldcrest "files-{user}" false files:2
+cluster kubernetes-no-image goldcrest "no-image-{user}" false none:1
+cluster kubernetes-away away "goldcrest-{user}" false files:2

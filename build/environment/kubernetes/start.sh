@@ -16,7 +16,7 @@ main() {
     chmod 700 "$run"
     build
     [ -z "${GOLDCREST_KUBERNETES_BUILD_ONLY:-}" ] || return 0
-    apt_install containerd runc containernetworking-plugins busybox-static iproute2 openssl
+    apt_install containerd runc containernetworking-plugins busybox-static iproute2 openssl file zstd bzip2 xz-utils
     # For stop.sh, which may be called with another environment.
     ln -sfn "$binary" "$run/node"
     write_identities
@@ -170,7 +170,7 @@ control_plane() {
 
 registry() {
     [ -e "$state/registry/tags/busybox/1" ] || make_images
-    [ -e "$state/registry/tags/files/1" ] || make_files_image
+    [ -e "$state/registry/tags/files/2" ] || make_files_image
     daemon registry python3 "$here/images.py" serve "$state/registry" "$registry_port"
     await registry curl -fsS "http://127.0.0.1:$registry_port/v2/"
 }
@@ -200,18 +200,22 @@ make_files_image() {
     mkdir -p "$root"/usr/{bin,lib,lib64} "$root"/{etc,proc,home}
     mkdir -m 1777 "$root/tmp"
     ln -s usr/bin usr/lib usr/lib64 "$root/"
-    for program in $(dpkg -L coreutils findutils tar gzip bzip2 xz-utils grep sed dash | sed -n 's,^\(/usr\)\?/bin/,,p'); do
+    for program in $(dpkg -L coreutils findutils tar gzip bzip2 xz-utils zstd file grep sed dash | sed -n 's,^\(/usr\)\?/bin/,,p'); do
         [ ! -f "/bin/$program" ] || cp "/bin/$program" "$root/usr/bin/"
     done
     for library in $(find "$root/usr/bin" -type f -exec ldd {} + 2>/dev/null | grep -o '/lib[^ ]*' | sort -u); do
         mkdir -p "$root$(dirname "$library")"
         cp "$library" "$root$library"
     done
+    # What `file` knows.
+    mkdir -p "$root/usr/share/misc" "$root/usr/lib/file"
+    cp /usr/lib/file/magic.mgc "$root/usr/lib/file/"
+    ln -s ../../lib/file/magic.mgc "$root/usr/share/misc/magic.mgc"
     ln -sf dash "$root/usr/bin/sh"
     printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home:/bin/sh\n' >"$root/etc/passwd"
     printf 'root:x:0:\nuser:x:1000:\n' >"$root/etc/group"
     chmod 755 "$root"
-    "$here/images.py" add "$state/registry" files:1 "$root" /bin/sh
+    "$here/images.py" add "$state/registry" files:2 "$root" /bin/sh
     rm -rf "$root"
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::credential::Credential;
 use super::error::OpenFgaError;
-use super::wire::{BatchCheckAnswer, BatchCheckItem, BatchCheckRequest, CheckAnswer, CheckRequest, Failure, Stores, TupleKey, TupleKeys};
+use super::wire::{BatchCheckAnswer, BatchCheckItem, BatchCheckRequest, CheckAnswer, CheckRequest, ErrorBody, Stores, TupleKey, TupleKeys};
 use crate::authz::OpenFgaConfig;
 use crate::domain::excerpt;
 use crate::rest::{Client, InvalidUrl, Object, Request, Response, RestError, Url};
@@ -144,7 +144,7 @@ impl Server {
         match response.status {
             200 => {}
             404 | 405 | 501 => {
-                if response.json::<Failure>().map_or(true, |failure| failure.code != "store_id_not_found") {
+                if response.json::<ErrorBody>().map_or(true, |failure| failure.code != "store_id_not_found") {
                     tracing::info!("OpenFGA knows no batch-check here: systems are checked one by one");
                     self.knows_no_batches.store(true, Ordering::Relaxed);
                 }
@@ -241,7 +241,7 @@ impl Server {
 
 /// The error for an answer without a decision, with the code and the message of the server.
 fn refused(url: &Url, response: &Response) -> OpenFgaError {
-    let words = response.json::<Failure>().map(|failure| format!("{} {}", failure.code, failure.message));
+    let words = response.json::<ErrorBody>().map(|failure| format!("{} {}", failure.code, failure.message));
     let reason = words.map(|words| format!(" ({})", excerpt(&words, MAX_WORDS).trim())).unwrap_or_default();
     OpenFgaError::Refused { url: url.to_string(), status: response.status, reason }
 }

@@ -60,7 +60,7 @@ pub(super) struct BatchCheckResult {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Failure {
+pub(super) struct ErrorBody {
     pub(super) code: String,
     #[serde(default)]
     pub(super) message: String,
@@ -68,11 +68,11 @@ pub(super) struct Failure {
 
 #[derive(Deserialize)]
 pub(super) struct Stores {
-    pub(super) stores: Vec<Object<Store>>,
+    pub(super) stores: Vec<Object<StoreEntry>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Store {
+pub(super) struct StoreEntry {
     pub(super) id: String,
     pub(super) name: String,
 }

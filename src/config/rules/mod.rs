@@ -1,5 +1,6 @@
 //! Rules that a schema cannot express: between keys, and for values that must parse.
 
+mod compat;
 mod server;
 mod ssh;
 mod transfers;
@@ -15,6 +16,7 @@ use crate::scheduler::slurm::{self, ApiVersion};
 use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
 use crate::{authn, authz, cluster, credentials, service};
 
+pub(super) use compat::kbatch;
 pub(super) use server::{logger, metrics, server};
 
 /// The maximum number of characters that are shown of a name.
@@ -156,7 +158,7 @@ fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&Sys
                 }
             }
             if config.rules.is_empty() {
-                walk.warning("auth.authorization.rules", "is empty: nobody may use any cluster");
+                walk.warning("auth.authorization.rules", "is empty: no user may use any cluster");
             }
         }
     }
@@ -197,6 +199,7 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
             scheduler(walk, &format!("{path}.scheduler"), config);
         }
         capabilities(walk, &path, config);
+        file_systems(walk, &path, config);
         templates(walk, &format!("{path}.job_templates"), &config.job_templates);
         for (place, message) in config.commands.iter().flat_map(service::commands::mistakes) {
             walk.report(&format!("{path}.commands.{place}"), message);
@@ -235,15 +238,28 @@ fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
             let allowed = "a section with the key `host`; or connection_mode: rest, where the scheduler is Slurm";
             walk.report_allowing(&format!("{path}.ssh"), "is missing: the scheduler's commands are run over SSH", allowed);
         }
-        (None, Some(_)) => {
+        (None, Some(scheduler)) => {
+            let has_volumes = matches!(scheduler, scheduler::Config::Kubernetes { kubernetes, .. } if kubernetes.files.is_some());
+            if has_volumes && config.file_systems.is_empty() {
+                walk.warning(&format!("{path}.file_systems"), "is empty: every file operation will be refused");
+            }
             let listed = [
-                ("file_systems", !config.file_systems.is_empty()),
+                ("file_systems", !config.file_systems.is_empty() && !has_volumes),
                 ("data_operation.data_transfer", config.data_operation.data_transfer.is_some()),
                 ("commands", config.commands.is_some()),
             ];
             for (key, _) in listed.into_iter().filter(|(_, is_given)| *is_given) {
                 walk.warning(&format!("{path}.{key}"), "has no effect without ssh");
             }
+        }
+    }
+}
+
+/// The file systems of a system, none of which is named twice.
+fn file_systems(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
+    for (index, file_system) in config.file_systems.iter().enumerate() {
+        if let Some(first) = config.file_systems[..index].iter().position(|other| other.path == file_system.path) {
+            walk.warning(&format!("{path}.file_systems[{index}].path"), format!("is the path of file_systems[{first}] already"));
         }
     }
 }

@@ -67,7 +67,7 @@ fn host_keys(walk: &mut Interpreter, path: &str, config: &ssh::Config) {
     let key = |name: &str| format!("{path}.{name}");
     match &config.host_keys {
         Some(ssh::HostKeys::TrustOnFirstUse) => {
-            walk.warning(&key("host_keys"), "trust_on_first_use believes whoever answers first after a start: for evaluation only");
+            walk.warning(&key("host_keys"), "trust_on_first_use trusts the first key that it sees after a start: for evaluation only");
         }
         Some(ssh::HostKeys::KnownHosts(file)) if !file.is_file() => {
             let reason = format!(

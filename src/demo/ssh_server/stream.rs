@@ -1,6 +1,6 @@
 //! Bytes between a channel and what runs on it.
 //!
-//! russh hands every message of a connection over in one loop and waits for whoever is slow, so a program that does not read
+//! russh hands every message of a connection over in one loop and waits for a slow reader, so a program that does not read
 //! its input would stop its whole connection: other channels, and even the output that the program wants to get rid of
 //! before it reads on. So [`receive`] always takes what comes, and the sender is slowed down by the channel's window
 //! (RFC 4254, 5.2). russh renews that by itself, up to a target that it asks for after each renewal; [`Backlog::window`]

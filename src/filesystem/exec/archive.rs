@@ -19,7 +19,7 @@ const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5; shift 5; apart "$d" "$n" "$o" "$
 const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; apart "$d" "$n" "$o" "$l" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && { [ -n "$(find "$l" "./$n" -type f -regex "$p" -print -quit)" ] || { printf "tar: %s: nothing matches the pattern\n" "${d%/}/$n" >&2; exit 1; }; } && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: archive, target, temporary directory in it, option of tar for the compression. Prints what [`misplaced`] reads.
-const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && began "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 || return; placed "$2" "$3" || { e=$?; printf "%s\0" "$unplaced"; return $e; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
+const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && began "$2" && tar --extract --ignore-zeros --force-local --no-unquote --file="$1" --directory="$2" $4 || return; placed "$2" "$3" || { e=$?; printf "%s\0" "$unplaced"; return $e; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
 
 /// Parameters: directory, target, when the directory was made. Prints what [`misplaced`] reads.
 const MERGE: &str = r#"begun=$3; placed "$1" "$2" || { e=$?; printf "%s\0" "$unplaced"; exit $e; }"#;

@@ -2,11 +2,12 @@
 
 use super::command;
 use super::listing::not_understood;
+use super::scripts::TOUCH;
 use crate::domain::{FileMode, Identity, PosixId, RemotePath, bytes_to_text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// A command that changes something and prints nothing.
-pub struct Change<'a> {
+pub struct ChangeCommand<'a> {
     pub seconds: u64,
     pub path: &'a RemotePath,
     pub what: What<'a>,
@@ -22,7 +23,7 @@ pub enum What<'a> {
     Touch,
 }
 
-impl RemoteCommand for Change<'_> {
+impl RemoteCommand for ChangeCommand<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
@@ -36,7 +37,7 @@ impl RemoteCommand for Change<'_> {
             What::MakeDirectory { parents: true } => line.flag("mkdir -p --"),
             What::MakeDirectory { parents: false } => line.flag("mkdir --"),
             What::LinkTo(target) => line.flag("ln -s -T --").arg(target.as_bytes()),
-            What::Touch => line.flag("touch --"),
+            What::Touch => line.flag("sh -c").flag(TOUCH),
             // Not -f, for which a path that does not exist is no error.
             What::Remove => line.flag("rm -r --interactive=never --"),
         };
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn a_mode_is_written_so_that_special_bits_are_set_as_given() {
         let path = RemotePath::from_text("/d").unwrap();
-        let line = Change { seconds: 5, path: &path, what: What::Mode(&FileMode::Bits(0o755)) }.command_line();
+        let line = ChangeCommand { seconds: 5, path: &path, what: What::Mode(&FileMode::Bits(0o755)) }.command_line();
         assert_eq!(line.to_string(), "timeout 5 env LC_ALL=C chmod -- '00755' '/d'");
     }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::CommandFiles;
-use super::archive::{Apart, Misplaced, Pack, Unpack};
+use super::archive::{Apart, Pack, Unpack};
 use super::change::What;
 use super::copy::{Copy, Move};
 use crate::domain::{Alternative, FileMode, Principal, RemotePath};
@@ -55,7 +55,7 @@ impl Changes for CommandFiles {
         let command = Pack { seconds: self.long_seconds(), source, target, temporary: &temporary, options };
         let paths = [source, target];
         let packed = self.run_sized(principal, &paths, &command, Alternative::CompressJob);
-        let packed = self.clearing(principal, &temporary, packed).await;
+        let packed = self.clearing(principal, &temporary, target, packed).await;
         self.sweep(principal, target);
         packed
     }
@@ -81,10 +81,10 @@ impl Changes for CommandFiles {
         let command = Unpack { seconds: self.long_seconds(), source, target, temporary: &temporary, compression };
         let paths = [source, target];
         let unpacked = self.run_sized(principal, &paths, &command, Alternative::ExtractJob);
-        let unpacked = self.clearing(principal, &temporary, unpacked).await;
+        let unpacked = self.clearing(principal, &temporary, target, unpacked).await;
         self.sweep_into(principal, target);
         match unpacked {
-            Ok(placed) => placed.map_err(Misplaced::error),
+            Ok(placed) => placed.map_err(|misplaced| misplaced.error().showing(&temporary, target)),
             Err(error @ FilesystemError::TooSlow { .. }) => Err(error.partly_placed()),
             Err(error) => Err(error),
         }
@@ -99,7 +99,7 @@ impl Changes for CommandFiles {
     ) -> Result<(), FilesystemError> {
         let temporary = temporary_beside(target);
         let command = Copy { seconds: self.long_seconds(), source, target, temporary: &temporary, options };
-        let copied = self.clearing(principal, &temporary, self.run_long(principal, &[source, target], &command)).await;
+        let copied = self.clearing(principal, &temporary, target, self.run_long(principal, &[source, target], &command)).await;
         self.sweep(principal, target);
         copied
     }
@@ -113,7 +113,7 @@ impl Changes for CommandFiles {
     ) -> Result<(), FilesystemError> {
         let temporary = temporary_beside(target);
         let command = Move { seconds: self.long_seconds(), source, target, temporary: &temporary, overwrite };
-        let moved = self.clearing(principal, &temporary, self.run_long(principal, &[source, target], &command)).await;
+        let moved = self.clearing(principal, &temporary, target, self.run_long(principal, &[source, target], &command)).await;
         self.sweep(principal, target);
         moved
     }
@@ -124,11 +124,13 @@ impl Changes for CommandFiles {
 }
 
 impl CommandFiles {
-    /// Runs a command that writes to `temporary`, and removes that itself unless it is cut off: then it is removed here.
+    /// Runs a command that writes to `temporary`, and removes that itself unless it is cut off: then it is removed here. Errors
+    /// name `target` in its place.
     async fn clearing<T>(
         &self,
         principal: &Principal,
         temporary: &RemotePath,
+        target: &RemotePath,
         command: impl Future<Output = Result<T, FilesystemError>>,
     ) -> Result<T, FilesystemError> {
         let registered = self.temporaries.add(self.clone().discard_folder(principal.clone(), temporary.clone()));
@@ -141,6 +143,6 @@ impl CommandFiles {
         if !is_cut {
             registered.placed();
         }
-        result
+        result.map_err(|error| error.showing(temporary, target))
     }
 }

@@ -168,6 +168,7 @@ impl Contents for CommandFiles {
         };
         let folder = if exists { temporary_in(target) } else { temporary_beside(target) };
         let temporary = self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone()));
+        let content = if format == ArchiveFormat::Tar { streamed::with_its_end(content, target.clone()) } else { content };
         let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format)).await?;
         let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
         drop(stream);
@@ -182,7 +183,7 @@ impl Contents for CommandFiles {
         } else {
             self.sweep(principal, target);
         }
-        let placed = placed?;
+        let placed = placed.map_err(|error| error.showing(&folder, target))?;
         temporary.placed();
         Ok(placed)
     }
@@ -220,7 +221,7 @@ impl CommandFiles {
         } else {
             let beside = temporary_beside(target);
             let place = Move { seconds: self.seconds(), source: folder, target, temporary: &beside, overwrite: false };
-            self.run(principal, &[folder, target], &place).await?;
+            self.run(principal, &[folder, target], &place).await.map_err(|error| error.showing(&beside, target))?;
             Ok(Placed::Created)
         }
     }
@@ -236,7 +237,7 @@ impl CommandFiles {
         }
     }
 
-    /// Why something could not be packed: what the user may not read of it; `error` if it is something else.
+    /// Why something could not be packed: the part that the user may not read, or `error` if there is another reason.
     async fn why_not_packed(&self, principal: &Principal, source: &RemotePath, error: FilesystemError) -> FilesystemError {
         match self.run(principal, &[source], &Unreadable { seconds: self.seconds(), path: source }).await {
             Ok(Some(path)) => FilesystemError::Denied(path),
@@ -277,11 +278,12 @@ impl CommandFiles {
         let mut stream = self.transport.stream(principal, &scripts::receive(&beside, is_private)).await?;
         let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
         drop(stream);
+        let shown = |error: FilesystemError| error.showing(&beside, target);
         if answer != sent.to_string() {
             let error = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(error.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
+            return Err(shown(error.unwrap_or_else(|| scripts::not_written(target, sent, answer))));
         }
-        self.place(principal, &beside, target, sent, options.expected).await?;
+        self.place(principal, &beside, target, sent, options.expected).await.map_err(shown)?;
         temporary.placed();
         Ok(())
     }

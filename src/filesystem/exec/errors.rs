@@ -1,7 +1,7 @@
 //! Converts the error messages of coreutils, in the C locale, to the errors of the trait.
 
 use crate::domain::RemotePath;
-use crate::filesystem::temporary::temporaries_of;
+use crate::filesystem::temporary::{is_beside, is_named_in, is_within};
 use crate::filesystem::{FilesystemError, LINK_TO_IT, SAME_FILE};
 use crate::ssh::{CommandError, TransportError};
 
@@ -34,12 +34,14 @@ pub fn over_cap(error: FilesystemError, cap: u64) -> FilesystemError {
 pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> {
     // If one path is the beginning of another, the longer one is meant.
     let named = paths.iter().filter(|path| line.contains(&path.to_text())).max_by_key(|path| path.as_bytes().len());
-    let path = (*named.or_else(|| paths.first())?).clone();
+    // A hidden file is made for the last one, the target, also where the tool quotes its name and thereby hides it.
+    let unnamed = if is_named_in(line) { paths.last() } else { paths.first() };
+    let path = (*named.or(unnamed)?).clone();
     let wrong = |reason| Some(FilesystemError::WrongType { path: path.clone(), reason });
     let line = line.trim_end_matches(['\r', ' ', ')']);
     let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
     // The target beside which a file is made, if the line is about that file.
-    let target = || paths.iter().find(|path| line.contains(&temporaries_of(path).to_text()));
+    let target = || paths.iter().find(|path| is_beside(line, path));
     match reason.rsplit_once(" (").map_or(reason, |(_, reason)| reason) {
         "Permission denied" => {
             let denied = FilesystemError::Denied(path);
@@ -60,6 +62,9 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         "Read-only file system" => return Some(FilesystemError::Invalid(format!("{path}: Read-only file system"))),
         reason if reason.ends_with("No such file or directory") => {
             let is_made = ["cannot create ", "failed to create ", "cannot touch "].iter().any(|words| line.contains(words));
+            if is_within(line) {
+                return Some(FilesystemError::NoDirectory(path));
+            }
             let missing = FilesystemError::NotFound(path.clone());
             return Some(if is_made { missing.in_making(target().copied().unwrap_or(&path)) } else { missing });
         }
@@ -67,6 +72,9 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     }
     tool_error(line, path)
 }
+
+/// Why `cp` and `mv` refuse a target in their source, by whatever path.
+const COPIED_INTO_ITSELF: &str = "the target lies in what is to be copied or moved";
 
 /// Reads a message of the tool itself, not one of the system.
 fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
@@ -101,6 +109,8 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
         ("is another name of the same file", SAME_FILE),
         ("are the same file", LINK_TO_IT),
+        ("into itself", COPIED_INTO_ITSELF),
+        ("will not create hard link", COPIED_INTO_ITSELF),
         ("cannot overwrite directory", "Is a directory"),
         ("cannot overwrite non-directory", "Not a directory"),
     ];
@@ -132,6 +142,14 @@ mod tests {
         assert!(closed.to_string().starts_with("/a: Permission denied: a file is written beside"), "{closed}");
         let nowhere = error("sh: 1: cannot create /a/.b.goldcrest-0123456789abcdef0123456789abcdef: No such file or directory");
         assert_eq!(nowhere.to_string(), "there is no directory /a: No such file or directory");
+        let nowhere = error("mkdir: cannot create directory '/a/b/.goldcrest-0123456789abcdef0123456789abcdef': No such file or directory");
+        assert_eq!(nowhere.to_string(), "there is no directory /a/b: No such file or directory");
+        let closed = error("mkdir: cannot create directory '/a/b/.goldcrest-0123456789abcdef0123456789abcdef': Permission denied");
+        assert_eq!(closed.to_string(), "/a/b: Permission denied");
+        let quoted = RemotePath::from_text("/it's").unwrap();
+        let line = "mkdir: cannot create directory '/it'\\''s/.goldcrest-01': No such file or directory";
+        let nowhere = line_error(line, &[&RemotePath::from_text("/archive").unwrap(), &quoted]).unwrap();
+        assert_eq!(nowhere.to_string(), "there is no directory /it's: No such file or directory");
         let compressed = error("tar: Archive is compressed. Use -z option\ntar: Error is not recoverable: exiting now");
         assert!(matches!(&compressed, FilesystemError::Invalid(message) if message.contains("`format`")), "{compressed:?}");
         assert!(matches!(error("tar: This does not look like a tar archive"), FilesystemError::Invalid(_)));

@@ -1,7 +1,7 @@
 //! Follows a file as it grows, by polling: each poll is a command that ends.
 //!
 //! A `tail -F` that stays would hold a channel while the file is followed. Each poll reads the inode of the file, so that a replacement
-//! is always noticed; what was written last to a file before another took its name may be missed.
+//! is always noticed; the last bytes written before a file is replaced may be missed.
 
 use std::time::Duration;
 

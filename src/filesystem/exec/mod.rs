@@ -32,7 +32,7 @@ use super::{Entries, FileSystem, FilesystemError, Settings, regular};
 use crate::domain::{Alternative, Principal, RemotePath};
 use crate::ssh::{self, CommandError, CommandLimits, CommandLine, RemoteCommand, Transport, TransportError};
 
-use change::{Change, What};
+use change::{ChangeCommand, What};
 use content::{Range, Read};
 use errors::{classify, over_cap};
 use rights::{IsOwn, KeepAcl, Narrow};
@@ -67,7 +67,7 @@ impl CommandFiles {
     }
 
     async fn change(&self, principal: &Principal, path: &RemotePath, what: What<'_>) -> Result<(), FilesystemError> {
-        self.run(principal, &[path], &Change { seconds: self.seconds(), path, what }).await
+        self.run(principal, &[path], &ChangeCommand { seconds: self.seconds(), path, what }).await
     }
 
     /// Compares the access control list of a temporary file, with this size and owner, with that of a file with these rights, and makes

@@ -23,9 +23,13 @@ put() { if [ -f "$2" ]; then like "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"
 copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && mv -f -T -- "$2" "$3"; };
 # one FILE OTHER: whether both names are there and lead to one file.
 one() { set -- "$(stat -L --format="%d %i" -- "$1" 2>/dev/null)" "$(stat -L --format="%d %i" -- "$2" 2>/dev/null)"; [ -n "$1" ] && [ "$1" = "$2" ]; };
-# itself TOOL SOURCE TARGET: fails, in the words of TOOL, where SOURCE is a link to the file TARGET: in its place it would lead to itself, and the
-# content would be lost.
-itself() { if [ -L "$2" ] && [ ! -L "$3" ] && one "$2" "$3"; then printf "%s: %s is what the link leads to: they are the same file\n" "$1" "$3" >&2; return 1; fi; };
+# leads LINK TARGET: whether one of the links from LINK on names TARGET.
+leads() { set -- "$1" "$2" 0; while [ -L "$1" ] && [ "$3" -lt 40 ]; do set -- "$1" "$2" "$3" "$(readlink -n -- "$1" && echo .)"; [ -n "$4" ] || return;
+case $4 in /*) set -- "${4%.}" "$2" $(($3 + 1)) ;; *) set -- "${1%/*}/${4%.}" "$2" $(($3 + 1)) ;; esac;
+if [ "${1##*/}" = "${2##*/}" ] && one "${1%/*}/." "${2%/*}/."; then return 0; fi; done; return 1; };
+# itself TOOL SOURCE TARGET: fails, in the words of TOOL, where SOURCE is a link to TARGET, a file or another link: in its place it would lead to
+# itself, and the content would be lost.
+itself() { if [ -L "$2" ] && { leads "$2" "$3" || { [ ! -L "$3" ] && one "$2" "$3"; }; }; then printf "%s: %s is what the link leads to: they are the same file\n" "$1" "$3" >&2; return 1; fi; };
 # moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first. Two
 # names of one file are refused: the kernel would keep both, and report success.
 moved() { itself mv "$1" "$3" || return; set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";

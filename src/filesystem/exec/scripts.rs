@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,9 @@ use super::rights::with_functions;
 use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, Expected, FilesystemError};
 use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
+
+/// The time limit for a script to end when its content has failed.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum number of bytes read from a stream at once.
 const PIECE: usize = 256 * 1024;
@@ -123,41 +127,61 @@ pub fn content(stream: ByteStream, path: RemotePath, size: u64, stall: Duration)
     .boxed()
 }
 
-/// Writes the content to the stream of [`receive`]. Returns how much was sent and what the script answered.
+/// Writes the content to the stream of [`receive`]. Returns how much was sent and what the script answered. Its answer is read meanwhile: a script that
+/// fails early takes no more content. If the content fails, the script is given the time to end, so that what it has made can be removed.
 pub async fn feed(
     stream: &mut ByteStream,
     mut content: ContentStream,
     cap: Option<u64>,
     stall: Duration,
 ) -> Result<(u64, String), FilesystemError> {
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut reading = pin!(async move {
+        let mut answer = Vec::new();
+        let read = reader.take(MAX_ANSWER).read_to_end(&mut answer).await;
+        (answer, read)
+    });
     let mut sent = 0;
-    while let Some(piece) = content.next().await {
-        let piece: Bytes = piece?;
-        sent += piece.len() as u64;
-        if let Some(cap) = cap.filter(|cap| sent > *cap) {
-            return Err(FilesystemError::TooLarge(cap));
+    let writing = async {
+        while let Some(piece) = content.next().await {
+            let piece: Bytes = piece?;
+            sent += piece.len() as u64;
+            if let Some(cap) = cap.filter(|cap| sent > *cap) {
+                return Err(FilesystemError::TooLarge(cap));
+            }
+            match timeout(stall, writer.write_all(&piece)).await {
+                Ok(Ok(())) => {}
+                // The script has ended early and says why.
+                Ok(Err(_)) => break,
+                Err(_) => return Err(TransportError::Execution(stall).into()),
+            }
         }
-        match timeout(stall, stream.write_all(&piece)).await {
-            Ok(Ok(())) => {}
-            // The script has ended early and says why below.
-            Ok(Err(_)) => break,
-            Err(_) => return Err(TransportError::Execution(stall).into()),
-        }
-    }
-    let mut answer = Vec::new();
-    let finish = async {
-        // An error here shows in the answer, which then is not the size.
-        let _ = stream.shutdown().await;
-        stream.take(MAX_ANSWER).read_to_end(&mut answer).await
+        Ok(())
     };
-    match timeout(stall, finish).await {
-        Ok(Ok(_)) => Ok((sent, String::from_utf8_lossy(&answer).trim().to_owned())),
-        // The script failed, and has said why.
-        Ok(Err(error)) if error.kind() == ErrorKind::Other && !answer.is_empty() => {
-            Ok((sent, String::from_utf8_lossy(&answer).trim().to_owned()))
+    let early = tokio::select! {
+        written = writing => Err(written),
+        answer = reading.as_mut() => Ok(answer),
+    };
+    let (answer, read) = match early {
+        Ok(answer) => answer,
+        Err(written) => {
+            let finish = async {
+                // An error here shows in the answer, which then is not the size.
+                let _ = writer.shutdown().await;
+                reading.await
+            };
+            let limit = if written.is_ok() { stall } else { stall.min(END_TIMEOUT) };
+            let finished = timeout(limit, finish).await;
+            written?;
+            finished.map_err(|_| TransportError::Execution(stall))?
         }
-        Ok(Err(_)) => Err(TransportError::Broken { sent: true }.into()),
-        Err(_) => Err(TransportError::Execution(stall).into()),
+    };
+    let text = || String::from_utf8_lossy(&answer).trim().to_owned();
+    match read {
+        Ok(_) => Ok((sent, text())),
+        // The script failed, and has said why.
+        Err(error) if error.kind() == ErrorKind::Other && !answer.is_empty() => Ok((sent, text())),
+        Err(_) => Err(TransportError::Broken { sent: true }.into()),
     }
 }
 
@@ -181,10 +205,25 @@ pub struct Resolve<'a> {
     pub is_new: bool,
 }
 
-/// Parameters: path, 1 where nothing may be there. A link of another user, but for root, is not followed to where a file is to be made.
+/// Ends the script, with an error, where its first parameter is a link, or leads to one, of another user than root, to where there is nothing: through
+/// it, a file would be created.
+macro_rules! own_links {
+    () => {
+        concat!(
+            r#"l=$1 n=0; while [ ! -e "$1" ] && [ -L "$l" ] && [ $n -lt 40 ]; do case $(stat --format=%u -- "$l") in 0 | "$(id -u)") ;; "#,
+            r#"*) echo "$1: Permission denied" >&2; exit 1;; esac; t=$(readlink -n -- "$l" && echo .) || exit; t=${t%.} n=$((n + 1)); "#,
+            r#"case $t in /*) l=$t;; *) l=${l%/*}/$t;; esac; done; "#
+        )
+    };
+}
+
+/// Parameter: path.
+pub const TOUCH: &str = concat!("'", own_links!(), r#"exec touch -- "$1"' sh"#);
+
+/// Parameters: path, 1 where nothing may be there.
 const RESOLVE: &str = concat!(
-    r#"'if [ -L "$1" ]; then if [ "$2" = 1 ]; then echo "$1: File exists" >&2; exit 1; fi; "#,
-    r#"if [ ! -e "$1" ]; then case $(stat --format=%u -- "$1") in 0 | "$(id -u)") ;; *) echo "$1: Permission denied" >&2; exit 1;; esac; fi; fi; "#,
+    r#"'if [ "$2" = 1 ] && [ -L "$1" ]; then echo "$1: File exists" >&2; exit 1; fi; "#,
+    own_links!(),
     r#"readlink -v -z -f -- "$1" || exit; stat --dereference --format="%f %s %Y %i" -- "$1" 2>/dev/null; exit 0' sh"#
 );
 

@@ -165,7 +165,7 @@ fn read_quota(text: &str) -> Option<Vec<Quota>> {
 /// Reads a file system's name, and blocks of 1 KiB and files, each with soft limit, hard limit and grace time.
 fn columns(words: &[&str], holder: QuotaHolder, name: &str) -> Option<Quota> {
     let &[filesystem, blocks, soft_blocks, hard_blocks, _, files, soft_files, hard_files, _] = words else { return None };
-    // A star follows what is exceeded, and brackets stand around what is not up to date.
+    // A star follows a value that exceeds its limit, and values that are not up to date are in brackets.
     let number = |word: &str| word.trim_matches(['*', '[', ']']).parse::<u64>().ok();
     let use_of = |used: &str, soft: &str, hard: &str, unit: u64| {
         let limit = |word: &str| number(word).map(|limit| (limit > 0).then(|| limit.saturating_mul(unit)));

@@ -4,10 +4,12 @@
 //! as GNU tar has it. Names go to the scripts as positional parameters, so that the scripts are constants.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -24,6 +26,9 @@ pub const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The maximum number of bytes read from a stream at once.
 const PIECE: usize = 256 * 1024;
+
+/// The number of zero bytes with which an archive ends: two blocks (POSIX, pax).
+const END_OF_ARCHIVE: usize = 1024;
 
 /// The size of an archive's first part that is held back, in bytes. An archive of nothing has 10240.
 const HELD_BACK: usize = 64 * 1024;
@@ -49,13 +54,32 @@ pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
 /// Unpacks standard input into a new directory, and says how it went.
 pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
-        // Of what tar says only the end is kept: it may say something of each member, and nobody reads it meanwhile.
+        // Only the end of tar's messages is kept: there may be one per member, and they are read only at the end.
         .flag(concat!(
-            r#"'r=$({ mkdir -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --file=- --force-local --no-unquote "$2" --directory="$1" "#,
+            r#"'r=$({ mkdir -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --ignore-zeros --file=- --force-local --no-unquote "$2" --directory="$1" "#,
             r#"&& echo "all is unpacked since $s"; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
         ))
         .arg(directory.as_bytes())
         .arg(option(format))
+}
+
+/// The content of an archive without compression, which fails at its end if it is not that of an archive: GNU tar takes one that was cut between
+/// two members for whole.
+pub fn with_its_end(content: ContentStream, path: RemotePath) -> ContentStream {
+    let zeros = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&zeros);
+    let content = content.inspect_ok(move |piece| {
+        let last = piece.iter().rev().take_while(|byte| **byte == 0).count();
+        let before = if last == piece.len() { seen.load(Ordering::Relaxed) } else { 0 };
+        seen.store(before + last, Ordering::Relaxed);
+    });
+    let end = stream::once(async move {
+        let is_whole = zeros.load(Ordering::Relaxed) >= END_OF_ARCHIVE;
+        is_whole
+            .then(Bytes::new)
+            .ok_or_else(|| FilesystemError::Invalid(format!("{path}: the archive is cut short: it ends without two blocks of zeros")))
+    });
+    content.chain(end).boxed()
 }
 
 /// What the answer of the script that unpacks says, if all is unpacked: the warnings, and when the directory was made, in nanoseconds.
@@ -65,8 +89,8 @@ pub fn unpacked(answer: &str) -> Option<(&str, u64)> {
     Some((warnings, begun))
 }
 
-/// The content of an archive that is being made. Its first part is held back until there is more, or all of it: tar writes an archive of
-/// what it cannot read too, and says so at the end, and a small archive is known to be one before any of it is passed on.
+/// An archive that is being made. Its first part is held back until more follows or the archive ends, because tar reports unreadable
+/// members only at the end; so a small archive is checked before any of it is sent.
 ///
 /// # Errors
 /// If nothing comes, or a small archive is incomplete.

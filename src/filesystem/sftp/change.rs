@@ -26,7 +26,7 @@ pub async fn chmod(session: &Session, path: &RemotePath, mode: u32) -> Result<()
 /// Sets attributes; links are followed.
 pub async fn set_attributes(session: &Session, path: &RemotePath, attributes: Attributes) -> Result<(), FilesystemError> {
     match session.command(&Request::Setstat { path: bytes(path), attributes }).await {
-        // The two reasons have one code. Whoever may look at it lacks not the permission but the ownership.
+        // SFTP has one code for both reasons. A user who can stat the entry lacks ownership, not access.
         Err(Failure::Status(Status::PermissionDenied, _)) => match session.request(&Request::Stat { path: bytes(path) }).await {
             Ok(_) => Err(FilesystemError::NotPermitted(path.clone())),
             Err(_) => Err(FilesystemError::Denied(path.clone())),
@@ -65,7 +65,7 @@ pub async fn mkdir(session: &Session, path: &RemotePath, parents: bool) -> Resul
     }
     for path in missing.iter().rev() {
         match make_directory(session, path).await {
-            // Someone else made it in the meantime.
+            // Another process made it in the meantime.
             Ok(()) | Err(FilesystemError::Exists(_)) => {}
             Err(error) => return Err(error),
         }

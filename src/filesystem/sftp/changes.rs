@@ -10,9 +10,7 @@ use super::read::SMALL;
 use super::session::Session;
 use super::{Sftp, change, copy, no_command};
 use crate::domain::{FileMode, FileType, Principal, RemotePath};
-use crate::filesystem::{
-    Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, Expected, FilesystemError, LINK_TO_IT, SAME_FILE, UploadOptions,
-};
+use crate::filesystem::{Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, FilesystemError, LINK_TO_IT, SAME_FILE};
 use crate::ssh::TransportError;
 
 #[async_trait]
@@ -113,7 +111,7 @@ impl Changes for Sftp {
         target: &RemotePath,
         overwrite: bool,
     ) -> Result<(), FilesystemError> {
-        if overwrite && self.is_link_over_file(principal, source, target).await {
+        if overwrite && self.is_link_over_other(principal, source, target).await {
             match self.exec.rename(principal, source, target, overwrite).await {
                 Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
                 result => return result,
@@ -151,13 +149,13 @@ impl Sftp {
         }
     }
 
-    /// Whether a link is to take the place of something else. If that is what it leads to, the content would be lost, which a command sees for certain.
-    async fn is_link_over_file(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
+    /// Whether a link is to take the place of something else. If it leads there, the content would be lost, which a command sees for certain.
+    async fn is_link_over_other(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
         let is_link = async |path| {
             let found = self.stat(principal, path, false).await;
             found.ok().map(|found| FileType::from_mode(found.mode) == FileType::Symlink)
         };
-        is_link(source).await == Some(true) && is_link(target).await == Some(false)
+        is_link(source).await == Some(true) && is_link(target).await.is_some()
     }
 
     /// Checks, where no command can be run, that a link does not lead to a file: two of equal attributes count as one.
@@ -180,7 +178,7 @@ impl Sftp {
         let (overwrite, means) = (options.overwrite, copy::Means { sessions: &self.sessions, exec: &self.exec, principal });
         match found {
             copy::Source::Link(points_to) => {
-                if overwrite && self.is_link_over_file(principal, source, target).await {
+                if overwrite && self.is_link_over_other(principal, source, target).await {
                     match self.exec.copy(principal, source, target, options).await {
                         Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
                         result => return result,
@@ -189,16 +187,14 @@ impl Sftp {
                 copy::link(&session, means, &points_to, target, overwrite).await
             }
             copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
-                true => copy::file(&session, means, source, &found, target, overwrite).await,
+                true => copy::file(&session, means, source, &found, target, overwrite, None).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.
-                false => copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite).await,
+                false => copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, None).await,
             },
-            copy::Source::File(_) => match self.exec.copy(principal, source, target, options).await {
+            copy::Source::File(found) => match self.exec.copy(principal, source, target, options).await {
                 Err(error) if no_command(&error) => {
-                    let download = self.download(principal, source, None, None).await?;
-                    let expected = if overwrite { Expected::Anything } else { Expected::Nothing };
-                    let options = UploadOptions { expected, ..UploadOptions::default() };
-                    self.upload(principal, target, download.content, options).await.map(|_| ())
+                    let content = self.download(principal, source, None, None).await?.content;
+                    copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, Some(content)).await
                 }
                 result => result,
             },

@@ -155,9 +155,9 @@ impl Contents for Sftp {
                 Ok(handle) => handle,
                 Err(failure) => return Err(making(&session, part, failure).await.beside(target)),
             };
-            let made = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
+            let permitted = found.permits(&session, &handle, part).await;
             handle.close().await.map_err(|failure| filesystem_error(part, failure))?;
-            if let Err(error) = found.may_be_made_by(&made) {
+            if let Err(error) = permitted {
                 session.command(&Request::Remove { path: bytes(part) }).await.map_err(|failure| filesystem_error(part, failure))?;
                 return Err(error);
             }

@@ -8,12 +8,13 @@ use super::finish::{Properties, finish, set_group, still_there};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
-use super::upload::discard;
+use super::target::{Target, rename as replace};
+use super::upload::{discard, write};
 use crate::domain::{FileType, Principal, RemotePath};
 use crate::filesystem::exec::CommandFiles;
 use crate::filesystem::rights::{Acl, Rights};
 use crate::filesystem::temporary::{Temporary, temporary_beside};
-use crate::filesystem::{CopyOptions, FilesystemError};
+use crate::filesystem::{ContentStream, CopyOptions, Expected, FilesystemError};
 
 /// The number of bytes that the server copies on one request. It does nothing else on the session meanwhile, and cannot be interrupted.
 const PIECE: u64 = 16 * 1024 * 1024;
@@ -59,7 +60,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     }
 }
 
-/// By what means, and for whom, a copy is made.
+/// The connections by which a copy is made, and its user.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
     pub sessions: &'a Arc<Sessions>,
@@ -67,7 +68,8 @@ pub struct Means<'a> {
     pub principal: &'a Principal,
 }
 
-/// Copies a regular file by `copy-data@openssh.com`: to a temporary file, which is then renamed to the target, with its mode and times.
+/// Copies a regular file to a temporary file, which is then renamed to the target, with its mode and times. The server copies the content by
+/// `copy-data`, unless it comes through here as `content`.
 ///
 /// # Errors
 /// If the server refuses. The target is then unchanged.
@@ -78,9 +80,8 @@ pub async fn file(
     found: &Attributes,
     target: &RemotePath,
     overwrite: bool,
+    content: Option<ContentStream>,
 ) -> Result<(), FilesystemError> {
-    let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
-    let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
     let temporary = UnplacedCopy::new(session, means, target);
     let rights = Rights { mode: found.mode.unwrap_or(0o600) & 0o7777, owner: found.owner.unwrap_or((u32::MAX, u32::MAX)) };
     // The copy must not be readable by more users than the file; the missing permissions are added when it is complete.
@@ -91,16 +92,23 @@ pub async fn file(
         Err(failure) => return Err(not_written(session, target, failure).await.beside(target)),
     };
     let size = found.size.unwrap_or_default();
-    if let Err(failure) = data(session, &from, &to, size).await {
-        return Err(not_written(session, target, failure).await);
+    match content {
+        Some(content) => write(session, &to, target, 0, content, None).await.1?,
+        None => {
+            let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
+            let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
+            if let Err(failure) = data(session, &from, &to, size).await {
+                return Err(not_written(session, target, failure).await);
+            }
+        }
     }
-    let copied = set_group(session, &to, &temporary.path, &rights).await?;
+    let copied = set_group(session, &to, target, &rights).await?;
     let acl = match rights.mode & 0o077 {
         0 => Acl::Same,
         _ => means.exec.keep_acl(means.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
     let finished = finish(session, to, target, size, Properties { rights: Some((rights, acl)), times: found.times }).await?;
-    still_there(session, &temporary.path, &finished).await?;
+    still_there(session, &temporary.path, &finished).await.map_err(|error| error.showing(&temporary.path, target))?;
     temporary.place(target, overwrite).await
 }
 
@@ -152,15 +160,20 @@ impl UnplacedCopy {
     }
 
     async fn place(self, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
-        match rename(&self.session, &self.path, target, overwrite).await {
+        if overwrite {
+            replace(&self.session, &self.path, target).await.map_err(|failure| filesystem_error(target, failure))?;
+            self.temporary.placed();
+            return Ok(());
+        }
+        match rename(&self.session, &self.path, target, false).await {
             Ok(()) => {
                 self.temporary.placed();
                 Ok(())
             }
-            Err(FilesystemError::Sftp { .. } | FilesystemError::NotFound(_)) if !overwrite => {
+            Err(FilesystemError::Sftp { .. } | FilesystemError::NotFound(_)) => {
                 Err(making(&self.session, target, Failure::Status(Status::Failure, bytes::Bytes::new())).await)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.showing(&self.path, target)),
         }
     }
 }
@@ -179,12 +192,28 @@ pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath,
         Ok(()) => return Ok(()),
         Err(failure) => filesystem_error(source, failure),
     };
+    if let FilesystemError::NotFound(_) = failure {
+        return Err(in_the_way(session, source, target).await.unwrap_or(failure));
+    }
     if !matches!(failure, FilesystemError::Sftp { .. } | FilesystemError::Exists(_)) {
         return Err(failure);
     }
     match session.request(&Request::Lstat { path: bytes(target) }).await {
         Ok(_) if !overwrite => Err(FilesystemError::Exists(target.clone())),
         _ => Err(failure),
+    }
+}
+
+/// Why a name that is there could not be renamed: the status of the protocol is that of a name that is not there, for `ENOTDIR` too.
+async fn in_the_way(session: &Session, source: &RemotePath, target: &RemotePath) -> Option<FilesystemError> {
+    let lstat = async |path| attributes(session, path, &Request::Lstat { path: bytes(path) }).await.ok().map(|found| kind(&found));
+    match futures::join!(lstat(source), lstat(target)) {
+        (Some(FileType::Directory), Some(there)) if there != FileType::Directory => {
+            Some(FilesystemError::WrongType { path: target.clone(), reason: "Not a directory" })
+        }
+        // Nor does it say which of the two is not there.
+        (Some(_), None) => Some(FilesystemError::NotFound(target.clone()).in_making(target)),
+        _ => None,
     }
 }
 
@@ -199,10 +228,16 @@ pub async fn touch(session: &Arc<Session>, path: &RemotePath) -> Result<(), File
         Err(FilesystemError::NotFound(_)) => {}
         result => return result,
     }
+    let found = Target::find(session, path, Expected::Anything).await?;
     let flags = OpenFlags(OpenFlags::WRITE.0 | OpenFlags::CREATE.0);
     let request = Request::Open { path: bytes(path), flags, attributes: Attributes::default() };
     let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure).in_making(path))?;
-    handle.close().await.map_err(|failure| filesystem_error(path, failure))
+    let permitted = found.permits(session, &handle, path).await;
+    handle.close().await.map_err(|failure| filesystem_error(path, failure))?;
+    if permitted.is_err() {
+        session.command(&Request::Remove { path: bytes(&found.path) }).await.map_err(|failure| filesystem_error(path, failure))?;
+    }
+    permitted
 }
 
 fn kind(attributes: &Attributes) -> FileType {

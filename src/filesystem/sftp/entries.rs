@@ -59,7 +59,7 @@ impl Entries for Sftp {
         self.sessions.run(principal, true, |session| async move { resolve(&session, path).await }).await
     }
 
-    /// On a session of the bulk lane: a walk takes long, and what else the user asks must not wait behind it.
+    /// On a session of the bulk lane: a walk takes long, and other requests of the user must not wait behind it.
     async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
         let session = self.sessions.bulk(principal).await?;
         Walk::new(session, &self.names, &principal.username, path, options).start().await

@@ -19,7 +19,7 @@ pub struct Properties {
     pub times: Option<(u32, u32)>,
 }
 
-/// Gives a file that was written what is wanted, has the server put it on disk, compares its size with the `size` bytes that were sent,
+/// Sets the requested properties of a file that was written, has the server put it on disk, compares its size with the `size` bytes that were sent,
 /// and closes it. Returns what the server says of it then.
 ///
 /// # Errors

@@ -169,7 +169,7 @@ impl Follower {
         Ok(Look::Nothing)
     }
 
-    /// Whether what now has the name is another file than the open one, which has not changed since it was read to its end.
+    /// Whether another file than the open one now has the name, which has not changed since it was read to its end.
     fn is_other(&mut self, own: &Attributes, named: &Attributes, before: Option<Attributes>) -> bool {
         // What had the name before was larger than the open file is now: a file that only grows cannot have been both.
         if before.is_some_and(|before| before.size > own.size) {

@@ -275,7 +275,7 @@ pub fn file_type(attributes: &Attributes) -> FileType {
 /// Reads a whole directory, without `.` and `..`.
 ///
 /// # Errors
-/// If it cannot be read, or the server sends what cannot be a name.
+/// If it cannot be read, or the server sends an invalid name.
 pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result<Vec<NameEntry>, FilesystemError> {
     let mut reader = DirectoryReader::open(session, path).await?;
     let mut names = Vec::new();
@@ -314,7 +314,7 @@ impl DirectoryReader {
     /// The names of the next reply, without `.` and `..`; none at the end.
     ///
     /// # Errors
-    /// If the directory cannot be read, or the server sends what cannot be a name.
+    /// If the directory cannot be read, or the server sends an invalid name.
     pub async fn next(&mut self) -> Result<Option<Vec<NameEntry>>, FilesystemError> {
         let entries = match self.replies.next().await {
             Some(Ok(Response::Name { entries })) if !entries.is_empty() => entries,

@@ -11,7 +11,7 @@ use crate::domain::{FileType, RemotePath};
 use crate::filesystem::FilesystemError;
 
 /// How many links the kernel follows in one path: `MAXSYMLINKS` of Linux, path_resolution(7).
-const MAX_LINKS: u32 = 40;
+pub const MAX_LINKS: u32 = 40;
 
 /// The maximum number of requests for one path.
 const MAX_REQUESTS: u32 = 200;
@@ -35,7 +35,7 @@ pub async fn explained<T>(session: &Session, result: Result<T, FilesystemError>)
 /// Why a path leads nowhere, or not to a directory; nothing where a name is missing, or the server does not tell.
 async fn reason(session: &Session, path: &RemotePath, is_directory: bool) -> Option<&'static str> {
     let (mut at, mut links) = (path.as_bytes().to_vec(), 0);
-    // Whether something is looked for in what stands here.
+    // Whether this component must be a directory.
     let mut above = is_directory;
     for _ in 0..MAX_REQUESTS {
         let here = Bytes::from(at.clone());
@@ -64,7 +64,7 @@ async fn reason(session: &Session, path: &RemotePath, is_directory: bool) -> Opt
 }
 
 /// The path that a link names. What `..` in it means is left to the server.
-async fn led_to(session: &Session, link: Bytes) -> Option<Vec<u8>> {
+pub async fn led_to(session: &Session, link: Bytes) -> Option<Vec<u8>> {
     let Ok(Response::Name { entries }) = session.request(&Request::Readlink { path: link.clone() }).await else { return None };
     let target = &entries.first()?.name;
     if target.starts_with(b"/") {
@@ -76,7 +76,7 @@ async fn led_to(session: &Session, link: Bytes) -> Option<Vec<u8>> {
 }
 
 /// The directory of the last name in an absolute path; nothing for the root.
-fn directory(path: &[u8]) -> Option<&[u8]> {
+pub fn directory(path: &[u8]) -> Option<&[u8]> {
     let end = path.iter().rposition(|byte| *byte != b'/')?;
     let start = path[..=end].iter().rposition(|byte| *byte == b'/')?;
     Some(if start == 0 { b"/" } else { &path[..start] })

@@ -40,7 +40,7 @@ use crate::domain::{Checksum, Principal, RemotePath, hex};
 use crate::ssh::{CommandError, Transport, TransportError};
 
 use names::Names;
-use part::{Parts, Stop};
+use part::{PartReader, Stop};
 use read::{SMALL, Source};
 use session::Session;
 use sessions::Sessions;
@@ -71,7 +71,7 @@ impl Sftp {
         let cap = self.settings.max_ops_file_size;
         let attempt = async |session: Arc<Session>, budget| {
             let source = Source::open(&session, path).await?;
-            let mut parts = Parts { source: &source, cap, budget };
+            let mut parts = PartReader { source: &source, cap, budget };
             if is_head { parts.head(part).await } else { parts.tail(part).await }
         };
         // Most answers are short and need no session of their own.

@@ -24,7 +24,7 @@ impl From<FilesystemError> for Stop {
 }
 
 /// Reads parts of one file.
-pub struct Parts<'a> {
+pub struct PartReader<'a> {
     /// The file.
     pub source: &'a Source,
     /// The maximum size of the answer, in bytes.
@@ -33,7 +33,7 @@ pub struct Parts<'a> {
     pub budget: u64,
 }
 
-impl Parts<'_> {
+impl PartReader<'_> {
     /// The output of `head`.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::domain::Principal;
 use crate::filesystem::{FilesystemError, Settings};
 use crate::ssh::{Exec, LaneKind, Transport, TransportError};
 
-/// Not `try_get_with` of a cache: a session that was opened may have ended since, and is then opened anew by the next who asks.
+/// Not `try_get_with` of a cache: a session that was opened may have ended since, and the next caller then opens a new one.
 type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, TransportError>>>;
 
 struct Entry {
@@ -44,7 +44,7 @@ impl Sessions {
         Self { transport, settings, entries: Arc::default(), waiting: Waiting::new(settings.transfer_session_idle) }
     }
 
-    /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
+    /// The user's session for small requests; opened by the first caller, while the others wait for the same attempt.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -103,15 +103,14 @@ impl Sessions {
     fn entry(&self, principal: &Principal, owner: &Owner) -> Opening {
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.get_mut(owner)
-            && entry.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
+            && is_usable(entry)
         {
             entry.used = Instant::now();
             return entry.opening.clone();
         }
-        let usable = |entry: &Entry| entry.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()));
         entries.remove(owner);
         // Among them those of the caller's earlier credentials, which are idle since.
-        entries.retain(|_, entry| usable(entry));
+        entries.retain(|_, entry| is_usable(entry));
         if entries.len() >= self.settings.max_sessions
             && let Some(oldest) = entries.iter().min_by_key(|(_, entry)| entry.used).map(|(owner, _)| owner.clone())
         {
@@ -126,6 +125,11 @@ impl Sessions {
         tokio::spawn(let_go_when_retired(Arc::downgrade(&self.entries), owner.clone(), opening.clone()));
         opening
     }
+}
+
+/// Whether a session is being opened, or is open and takes requests.
+fn is_usable(entry: &Entry) -> bool {
+    entry.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
 }
 
 /// Forgets a session when its connection is retired, so that it ends with the work under way and the connection after it.

@@ -106,6 +106,7 @@ impl Upload<'_> {
         placed
     }
 
+    /// Writes the content to a hidden file, and puts that in the target's place.
     async fn write(&self, session: &Arc<Session>, content: ContentStream) -> Result<Placed, FilesystemError> {
         let target = self.target;
         let path = &target.path;
@@ -118,12 +119,16 @@ impl Upload<'_> {
             Ok(handle) => handle,
             Err(failure) => return Err(not_written(session, path, failure).await.beside(path)),
         };
+        target.permits(session, &handle, &temporary_path).await?;
         let (size, outcome) = write(session, &handle, path, 0, content, self.options.cap).await;
         outcome?;
         let keep = Keep { exec: self.exec, principal: self.principal, target };
-        let wanted = Properties { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
-        let finished = finish(session, handle, path, size, wanted).await?;
-        let placed = target.take(session, &temporary_path, &finished, self.options.expected).await?;
+        let placed = async {
+            let wanted = Properties { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
+            let finished = finish(session, handle, path, size, wanted).await?;
+            target.take(session, &temporary_path, &finished, self.options.expected).await
+        };
+        let placed = placed.await.map_err(|error: FilesystemError| error.showing(&temporary_path, path))?;
         temporary.placed();
         Ok(placed)
     }

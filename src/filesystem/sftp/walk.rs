@@ -39,7 +39,7 @@ pub struct Walk {
     waiting: AtomicUsize,
 }
 
-/// A directory still to be read, on the level of what is in it.
+/// A directory still to be read, with the level of its entries.
 struct Ahead {
     directory: Directory,
     level: u32,
@@ -74,7 +74,7 @@ impl Walk {
             Root::Directory(reader) => (reader, lister.root(&self.root).await?),
         };
         let (sender, mut receiver) = mpsc::channel(BUFFERED_PIECES);
-        // Not a task of its own: whoever reads the stream drives the walk, so that it ends with the stream and fails with it.
+        // Not a separate task: the reader drives the walk, so it ends and fails with the stream.
         let walking = stream::once(self.run(root.0, root.1, sender)).filter_map(|()| ready(None));
         Ok(stream::select(stream::poll_fn(move |context| receiver.poll_recv(context)), walking).boxed())
     }
@@ -141,7 +141,7 @@ impl Walk {
     async fn choose(&self, here: &Ahead, names: Vec<NameEntry>, below: &mut Vec<Ahead>) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let (lister, filter, directory) = (self.lister(), &self.options.filter, &here.directory);
         let shown = names.into_iter().filter(|entry| self.options.list.hidden || !entry.name.starts_with(b"."));
-        // Links have to be looked up first where what they lead to counts, and only those that are shown where it does not.
+        // If the targets of links count, all links are looked up first; otherwise only those that are shown.
         let looked_up = stream::iter(shown).map(|entry| settle(&lister, &directory.path, entry));
         let mut settled = looked_up.buffered(LINKS);
         let mut chosen = Vec::new();
@@ -198,7 +198,7 @@ async fn settle(
     Ok((entry, None, is_link))
 }
 
-/// Adds to entries what is only shown: where links point, and the names of owners.
+/// Adds to entries the members that are only shown: the targets of links, and the names of owners.
 async fn dress(
     lister: &Lister<'_>,
     path: &RemotePath,

@@ -199,6 +199,7 @@ impl TryFrom<JobDescriptionModel> for Submission {
                 environment,
                 constraints: job.constraints,
                 script,
+                program: None,
             }),
         }
     }

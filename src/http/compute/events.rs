@@ -19,6 +19,7 @@ use crate::http::compute::jobs::EVENT_ID;
 use crate::http::event_stream::{LAST_EVENT_ID, MEDIA_TYPE, UNBUFFERED, event};
 use crate::http::extract::access::{JobIdText, ReadAccess};
 use crate::http::filesystem::ndjson;
+use crate::http::list_field;
 use crate::http::problem::Problem;
 use crate::mirror::{Encoding, JournalEntry, Staleness};
 use crate::service::watching::{self, JobEvents, Notice, Resume};
@@ -108,8 +109,11 @@ fn resume(headers: &HeaderMap) -> Resume {
 }
 
 fn answer(events: JobEvents, headers: &HeaderMap) -> Response {
-    let (encoding, media_type) =
-        if ndjson::accepts(headers) { (Encoding::Lines, ndjson::MEDIA_TYPE) } else { (Encoding::EventStream, MEDIA_TYPE) };
+    let (encoding, media_type) = if list_field::accepts(headers, ndjson::MEDIA_TYPE) {
+        (Encoding::Lines, ndjson::MEDIA_TYPE)
+    } else {
+        (Encoding::EventStream, MEDIA_TYPE)
+    };
     let position = events.position();
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),

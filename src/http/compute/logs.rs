@@ -15,6 +15,7 @@ use crate::http::extract::access::{JobIdText, ReadAccess};
 use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
+use crate::http::server::upgrade::Draining;
 use crate::service::ServiceError;
 use crate::service::follow::{EndReason, Update, UpdateStream};
 use crate::service::logs::{self, FollowedLog, Log, LogStart};
@@ -49,6 +50,7 @@ pub(crate) async fn read_log(
     id: JobIdText,
     query: Parameters<LogParameters>,
     headers: HeaderMap,
+    draining: Draining,
     problem_context: ProblemContext,
 ) -> Result<Response, Problem> {
     let start = match event_stream::start(&headers, query.0.offset, ("tail", query.0.tail))? {
@@ -59,6 +61,7 @@ pub(crate) async fn read_log(
     let (as_events, stream) = (event_stream::accepts(&headers), query.0.stream);
     let mut answer = if query.0.follow {
         let FollowedLog { offset, updates } = logs::follow(&access, &id.0, stream, start).await?;
+        let updates = event_stream::until_drain(updates, draining);
         let answer = if as_events { event_stream::answer(updates, problem_context) } else { bytes(updates, problem_context) };
         with_offsets(answer, offset, None)
     } else {
@@ -83,7 +86,7 @@ fn with_offsets(mut answer: Response, offset: u64, next: Option<u64>) -> Respons
 const BYTES: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
 
 /// The present output, with its length.
-fn whole(log: Log) -> Response {
+pub(in crate::http) fn whole(log: Log) -> Response {
     let length = HeaderValue::from(log.end - log.offset);
     let Some(content) = log.content else { return ([BYTES, (header::CONTENT_LENGTH, length)], Body::empty()).into_response() };
     let content = content.inspect(|piece| {
@@ -107,12 +110,13 @@ fn once(log: Log) -> UpdateStream {
 }
 
 /// The content of the updates without their offsets. It ends without an error only if the job has ended.
-fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
+pub(in crate::http) fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
     let pieces = updates.filter_map(move |update| {
         ready(match update {
             Ok(Update::Change(Followed::Data { data, .. })) => Some(Ok(data)),
             Ok(Update::Change(_) | Update::End(EndReason::JobEnded | EndReason::Complete)) => None,
             Ok(Update::End(EndReason::TokenEnded)) => Some(Err("the access token has ended".to_owned())),
+            Ok(Update::End(EndReason::Stopping)) => Some(Err("Goldcrest is stopping".to_owned())),
             Err(error) => {
                 let problem = Problem::from(error);
                 problem_context.log(&problem, "the output of a job could not be followed any more");

@@ -133,7 +133,7 @@ pub(in crate::http) struct LogParameters {
     #[param(default = false)]
     pub(in crate::http) follow: bool,
     /// Only this many last lines, at most 16 MiB.
-    #[serde(default, deserialize_with = "lenient::count")]
+    #[serde(default, deserialize_with = "lenient::count_of::<0, 1_000_000, _>")]
     #[param(maximum = 1_000_000)]
     pub(in crate::http) tail: Option<u64>,
     /// The first byte, counted from 0. Where neither this nor `tail` is given, from the start.

@@ -1,8 +1,8 @@
 //! The extractors that turn a request into proofs: [`Caller`] for its identified sender, and one type for each relation, which proves that
 //! the caller has it on the system of the path. There is none for [`Access`] alone: an operation that names no relation does not compile.
 //!
-//! All begin with `enter`, whose order is visible to callers: a closed site identifies nobody, and unidentified clients do not learn which
-//! names an operation knows. So none of its steps is a layer before the handler.
+//! All begin with `enter`, whose order is visible to callers: during a maintenance of the whole site no token is checked, and unidentified
+//! clients do not learn which names an operation knows. So none of its steps is a layer before the handler.
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
@@ -10,12 +10,12 @@ use axum::http::{HeaderMap, header};
 
 use crate::authn::{AuthnError, MAX_TOKEN};
 use crate::authz::Relation;
-use crate::domain::Secret;
+use crate::domain::{Secret, SystemName};
 use crate::http::Api;
 use crate::http::extract::parameters::read_names;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
-use crate::http::problem::invalid::InvalidInput;
+use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::service::{Access, AccessError, Caller, commands};
 
 impl FromRequestParts<Api> for Caller {
@@ -35,7 +35,8 @@ async fn enter(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
 
 async fn identify(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
-    let token = bearer_token(&parts.headers, api.gate.takes_token_scheme()).map_err(|error| api.gate.refuse(error))?;
+    let takes_token_scheme = api.gate.takes_token_scheme() || parts.extensions.get::<FacadeSystem>().is_some();
+    let token = bearer_token(&parts.headers, takes_token_scheme).map_err(|error| api.gate.refuse(error))?;
     let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
     context.identified(&caller);
     if let Some(fields) = parts.extensions.get::<MatchedPath>().and_then(|route| api.field_names.operation(route.as_str(), &parts.method)) {
@@ -43,6 +44,11 @@ async fn identify(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     }
     Ok(caller)
 }
+
+/// The system that the routes of another program's API are about, among the extensions of their requests: their paths name none, and their
+/// clients send tokens with the scheme `token`.
+#[derive(Clone)]
+pub(crate) struct FacadeSystem(pub(crate) SystemName);
 
 /// The access for an operation that only reads.
 pub(crate) struct ReadAccess(pub(crate) Access);
@@ -52,6 +58,9 @@ pub(crate) struct SubmitAccess(pub(crate) Access);
 
 /// The access for an operation that changes files.
 pub(crate) struct WriteAccess(pub(crate) Access);
+
+/// The access for an operation that changes files, and evaluates the preconditions of its request.
+pub(crate) struct ConditionalWriteAccess(pub(crate) Access);
 
 /// The extractor for commands on the login node, which only systems with the section `commands` have.
 pub(crate) struct CommandAccess(pub(crate) Access);
@@ -80,6 +89,14 @@ impl FromRequestParts<Api> for WriteAccess {
     }
 }
 
+impl FromRequestParts<Api> for ConditionalWriteAccess {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        admit_conditional(parts, api, Relation::Write).await.map(Self)
+    }
+}
+
 impl FromRequestParts<Api> for CommandAccess {
     type Rejection = Problem;
 
@@ -91,9 +108,21 @@ impl FromRequestParts<Api> for CommandAccess {
 }
 
 async fn admit(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Access, Problem> {
+    let access = admit_conditional(parts, api, relation).await?;
+    if !parts.method.is_safe() && !api.config.lenient {
+        refuse_preconditions(&parts.headers)?;
+    }
+    Ok(access)
+}
+
+/// Admits a request whose preconditions the operation evaluates.
+async fn admit_conditional(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Access, Problem> {
     api.gate.open()?;
     let caller = enter(parts, api).await?;
-    let system = path_parameter(parts, "system_name").await.unwrap_or_default();
+    let system = match parts.extensions.get::<FacadeSystem>() {
+        Some(FacadeSystem(name)) => name.to_string(),
+        None => path_parameter(parts, "system_name").await.unwrap_or_default(),
+    };
     Ok(api.gate.admit(caller, relation, &system).await?)
 }
 
@@ -105,6 +134,17 @@ fn refuse_unknown_names(parts: &Parts, api: &Api) -> Result<(), InvalidInput> {
     }
 }
 
+/// Refuses preconditions where they are not evaluated: the request must not be carried out if one of them does not hold (RFC 9110, 13.2.1).
+fn refuse_preconditions(headers: &HeaderMap) -> Result<(), InvalidInput> {
+    let all =
+        [(header::IF_MATCH, "If-Match"), (header::IF_NONE_MATCH, "If-None-Match"), (header::IF_UNMODIFIED_SINCE, "If-Unmodified-Since")];
+    let message = "this operation evaluates no preconditions: send the request without them. `PUT` of `ops/upload` does";
+    match all.iter().find(|(name, _)| headers.contains_key(name)) {
+        Some((_, name)) => Err(InvalidInput::new(Place::Header, *name, message)),
+        None => Ok(()),
+    }
+}
+
 /// The job id of the path, unchecked.
 pub(crate) struct JobIdText(pub(crate) String);
 
@@ -113,6 +153,17 @@ impl FromRequestParts<Api> for JobIdText {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
         Ok(Self(path_parameter(parts, "job_id").await.unwrap_or_default()))
+    }
+}
+
+/// The name of an object in the path, unchecked.
+pub(crate) struct NameText(pub(crate) String);
+
+impl FromRequestParts<Api> for NameText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "name").await.unwrap_or_default()))
     }
 }
 

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::domain::{ByteRange, FileVersion};
 use crate::http::Api;
 use crate::http::list_field::members;
+use crate::http::problem::invalid::{InvalidInput, Place};
 
 /// The time after a change, in seconds, in which a further change may be invisible. It is longer than the one second of the clock,
 /// because the cluster's clock may differ.
@@ -106,6 +107,24 @@ impl Conditions {
     /// Whether a write must not replace an existing file.
     pub(crate) fn only_new(&self) -> bool {
         self.none_matches.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == "*"))
+    }
+
+    /// The same for an operation that evaluates no other condition.
+    ///
+    /// # Errors
+    /// If there is another condition.
+    pub(crate) fn new_or_any(&self) -> Result<bool, InvalidInput> {
+        let wrong = |name| InvalidInput::new(Place::Header, name, "only `If-None-Match: *` is evaluated by this operation");
+        if self.matches.is_some() {
+            return Err(wrong("If-Match"));
+        }
+        if self.unmodified_since.is_some() {
+            return Err(wrong("If-Unmodified-Since"));
+        }
+        match &self.none_matches {
+            Some(_) if !self.only_new() => Err(wrong("If-None-Match")),
+            conditions => Ok(conditions.is_some()),
+        }
     }
 
     /// Whether a write must replace an existing file.

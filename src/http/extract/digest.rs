@@ -123,6 +123,9 @@ impl DigestPreference {
 }
 
 impl Digests {
+    /// The fields that announce a digest.
+    const FIELDS: [(HeaderName, &str); 3] = [(REPR_DIGEST, "Repr-Digest"), (CONTENT_DIGEST, "Content-Digest"), (DIGEST, "Digest")];
+
     /// The digests of a request.
     ///
     /// # Errors
@@ -130,7 +133,7 @@ impl Digests {
     /// was.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, InvalidInput> {
         let mut announced = Vec::new();
-        for (field, name) in [(REPR_DIGEST, "Repr-Digest"), (CONTENT_DIGEST, "Content-Digest"), (DIGEST, "Digest")] {
+        for (field, name) in Self::FIELDS {
             let wrong = |message: &'static str| InvalidInput::new(Place::Header, name, message);
             let before = announced.len();
             for member in members(headers, &field) {
@@ -146,6 +149,17 @@ impl Digests {
             }
         }
         Ok(Self { announced, wanted: DigestPreference::of(headers) })
+    }
+
+    /// Refuses the digests of content that is not the file itself, such as a form, or a part of a file: they would not be checked.
+    ///
+    /// # Errors
+    /// If there is one; the message names what to send `instead`.
+    pub(crate) fn refuse(headers: &HeaderMap, instead: &str) -> Result<(), InvalidInput> {
+        match Self::FIELDS.iter().find(|(field, _)| headers.contains_key(field)) {
+            Some((_, name)) => Err(InvalidInput::new(Place::Header, *name, format!("it would not be checked here: {instead}"))),
+            None => Ok(()),
+        }
     }
 
     /// The checksum of content as tus announces it (tus 1.0, checksum): an algorithm and base64. `None` if it is invalid.

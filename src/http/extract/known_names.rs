@@ -21,6 +21,39 @@ const MAX_WRONG: usize = 16;
 const IGNORED_QUERY_NAMES: [(&str, &[&str]); 1] =
     [("/compute/{system_name}/jobs/{job_id}", &["allusers", "account", "name", "time_window"])];
 
+/// Words of Slurm, PBS and FirecREST v1 for what has another name here; without `_`, `-` and capitals.
+const SYNONYMS: [(&str, &str); 29] = [
+    ("workdir", "workingDirectory"),
+    ("workdirectory", "workingDirectory"),
+    ("chdir", "workingDirectory"),
+    ("cwd", "workingDirectory"),
+    ("directory", "workingDirectory"),
+    ("time", "timeLimit"),
+    ("walltime", "timeLimit"),
+    ("stdin", "standardInput"),
+    ("input", "standardInput"),
+    ("stdout", "standardOutput"),
+    ("output", "standardOutput"),
+    ("stderr", "standardError"),
+    ("error", "standardError"),
+    ("jobname", "name"),
+    ("queue", "partition"),
+    ("project", "account"),
+    ("constraint", "constraints"),
+    ("ntasks", "tasks"),
+    ("ntaskspernode", "tasksPerNode"),
+    ("cpus", "cpusPerTask"),
+    ("mem", "memory"),
+    ("mempercpu", "memoryPerCpu"),
+    ("dependency", "dependencies"),
+    ("mailtype", "mailEvents"),
+    ("image", "containerImage"),
+    ("command", "script"),
+    ("scriptstr", "script"),
+    ("file", "scriptPath"),
+    ("environmentvariables", "env"),
+];
+
 /// The names that the query of each operation may have, as the API's own document has them.
 pub(crate) struct QueryNames(HashMap<String, Vec<(Method, Vec<String>)>>);
 
@@ -105,7 +138,9 @@ pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, Wrong
 
 /// The error for the unknown name `written` at `place`, where only these names are known.
 pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> WrongField {
-    let hint = match nearest_name(written, known.iter().copied()) {
+    let plain: String = written.chars().take(MAX_SHOWN).filter(|c| !matches!(c, '_' | '-')).collect::<String>().to_ascii_lowercase();
+    let meant = SYNONYMS.iter().find(|(word, meant)| *word == plain && known.contains(meant)).map(|(_, meant)| *meant);
+    let hint = match meant.or_else(|| nearest_name(written, known.iter().copied())) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => "there are none".to_owned(),
         None => format!("known are `{}`", known.join("`, `")),
@@ -140,6 +175,21 @@ mod tests {
         assert_eq!(told("nodes", message), told(".", message));
         assert_eq!(told(".", "unknown field `x`, there are no fields").1, "this name is not known here: there are none");
         assert!(unknown_member(".", "missing field `path`").is_none());
+    }
+
+    #[test]
+    fn words_of_other_interfaces_lead_to_the_name_that_is_meant() {
+        let known = ["name", "timeLimit", "workingDirectory", "standardOutput"];
+        for (written, meant) in
+            [("workdir", "workingDirectory"), ("work_dir", "workingDirectory"), ("time", "timeLimit"), ("stdout", "standardOutput")]
+        {
+            assert_eq!(
+                unknown(Place::Body, written, written, &known).message,
+                format!("this name is not known here: did you mean `{meant}`?")
+            );
+        }
+        // Only what is known there.
+        assert!(unknown(Place::Query, "workdir", "workdir", &["path"]).message.ends_with("known are `path`"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct PageParameters {
     #[param(minimum = 1)]
     page: Option<u64>,
     /// The number of entries on a page; 100 if only `page` is given.
-    #[serde(default, deserialize_with = "lenient::count")]
+    #[serde(default, deserialize_with = "lenient::count_of::<1, 10_000, _>")]
     #[param(minimum = 1, maximum = 10_000)]
     page_size: Option<u64>,
 }

@@ -146,7 +146,9 @@ fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) 
     let path = known_part(error.path());
     if error.inner().is_syntax() || error.inner().is_eof() {
         let near = if path == "." { String::new() } else { format!(", in {path}") };
-        return InvalidInput::new(place, "body", format!("the document is no JSON: {}{near}", error.inner()));
+        let reason = error.inner().to_string();
+        let hint = if reason.starts_with("control character") { ". Write a line break in a text as `\\n`, a tab as `\\t`" } else { "" };
+        return InvalidInput::new(place, "body", format!("the document is no JSON: {reason}{near}{hint}"));
     }
     let message = without_position(error.inner());
     if let Some((_, unknown)) = unknown_member(&path, &message) {
@@ -221,7 +223,14 @@ pub(crate) mod lenient {
 
     /// A count that may be written as text. Negative, fractional and huge numbers are refused.
     pub(in crate::http) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-        deserializer.deserialize_any(Count).map(Some)
+        count_of::<0, { i64::MAX as u64 }, D>(deserializer)
+    }
+
+    /// The same where only this range has a meaning, which the refusal of anything but a count names. The use case checks the range.
+    pub(in crate::http) fn count_of<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u64>, D::Error> {
+        deserializer.deserialize_any(Count::<MIN, MAX>).map(Some)
     }
 
     /// A string for which null counts as absent.
@@ -259,13 +268,13 @@ pub(crate) mod lenient {
         }
     }
 
-    struct Count;
+    struct Count<const MIN: u64, const MAX: u64>;
 
-    impl Visitor<'_> for Count {
+    impl<const MIN: u64, const MAX: u64> Visitor<'_> for Count<MIN, MAX> {
         type Value = u64;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "an integer from 0 to {}", i64::MAX)
+            write!(f, "an integer from {MIN} to {MAX}")
         }
 
         fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 /// The path of the first member that its object has twice; nothing if there is none, or the document is no JSON.
 pub(crate) fn repeated_member(document: &[u8]) -> Option<String> {
     let mut found = None;
-    // It ends with an error at the member, and at what is no JSON, which is reported where the document is read.
+    // It ends with an error at the member, and at invalid JSON, which is reported where the document is read.
     let _ = Walk { path: String::new(), found: &mut found }.deserialize(&mut serde_json::Deserializer::from_slice(document));
     found
 }

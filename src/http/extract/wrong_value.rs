@@ -5,8 +5,12 @@ use crate::domain::excerpt;
 /// The maximum number of characters that are shown of a wrong value.
 const MAX_SHOWN: usize = 200;
 
-/// Members whose number has a unit, with the words for it.
-const UNITS: [(&str, &str); 1] = [("timeLimit", "a whole number of seconds, such as 600")];
+/// Members that have a unit, with the words for it.
+const UNITS: [(&str, &str); 3] = [
+    ("timeLimit", "a whole number of seconds, such as 600"),
+    ("memory", "a text with its unit, such as \"4G\""),
+    ("memoryPerCpu", "a text with its unit, such as \"2G\""),
+];
 
 /// A message of serde about a value of a wrong type or out of range, for the member of this name; any other message as it is.
 pub(crate) fn in_plain_words(name: &str, message: &str) -> String {
@@ -35,10 +39,8 @@ fn written(found: &str) -> String {
 /// What is expected.
 fn wanted(name: &str, expected: &str) -> String {
     let member = name.rsplit('.').next().unwrap_or(name);
-    let range = |max: u64| match UNITS.iter().find(|(with_unit, _)| *with_unit == member) {
-        Some((_, words)) => (*words).to_owned(),
-        None => format!("a whole number from 0 to {max}"),
-    };
+    let with_unit = UNITS.iter().find(|(name, _)| *name == member).map(|(_, words)| (*words).to_owned());
+    let range = |max: u64| with_unit.clone().unwrap_or_else(|| format!("a whole number from 0 to {max}"));
     match expected {
         "u8" => range(u8::MAX.into()),
         "u16" => range(u16::MAX.into()),
@@ -47,7 +49,7 @@ fn wanted(name: &str, expected: &str) -> String {
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
-        "a string" | "a character" => "a text".to_owned(),
+        "a string" | "a character" => with_unit.unwrap_or_else(|| "a text".to_owned()),
         "a sequence" => "a list".to_owned(),
         "a map" => "an object".to_owned(),
         _ if expected.starts_with("struct ") => "an object".to_owned(),
@@ -71,6 +73,7 @@ mod tests {
             told::<u32>("job.timeLimit", json!("00:10:00")),
             r#"it is the text "00:10:00", and should be a whole number of seconds, such as 600"#
         );
+        assert_eq!(told::<String>("job.memory", json!(4096)), r#"it is the number 4096, and should be a text with its unit, such as "4G""#);
         assert_eq!(told::<u32>("job.nodes", json!(-1)), "it is the number -1, and should be a whole number from 0 to 4294967295");
         assert_eq!(
             told::<u64>("job.nodes", json!(1.5)),

@@ -16,7 +16,7 @@ use crate::domain::DirectoryEntry;
 use crate::filesystem::EntryStream;
 use crate::http::Api;
 use crate::http::filesystem::model::file::File;
-use crate::http::list_field::members;
+use crate::http::list_field;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::ServiceError;
@@ -34,7 +34,10 @@ impl FromRequestParts<Api> for Lines {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
-        Ok(Self { wanted: accepts(&parts.headers), problem_context: ProblemContext::from_request_parts(parts, api).await? })
+        Ok(Self {
+            wanted: list_field::accepts(&parts.headers, MEDIA_TYPE),
+            problem_context: ProblemContext::from_request_parts(parts, api).await?,
+        })
     }
 }
 
@@ -69,10 +72,4 @@ fn lines(found: Vec<DirectoryEntry>) -> Bytes {
         lines.push(b'\n');
     }
     lines.into()
-}
-
-/// Whether the caller requests lines.
-pub(crate) fn accepts(headers: &HeaderMap) -> bool {
-    let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
-    types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }

@@ -1,7 +1,7 @@
 //! The client address of a request: that of the peer, or the one that trusted proxies in front report.
 //!
 //! A header is believed only as far as trusted proxies wrote it: it is read from its end, and the first address that is not one of
-//! theirs is the client's. Anything before it came with the request, and anybody can write it.
+//! theirs is the client's. Anything before it came with the request, and any client can write it.
 
 use std::net::{IpAddr, SocketAddr};
 

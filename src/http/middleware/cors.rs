@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::common_headers;
+use crate::http::common_headers;
 use crate::http::compute::{idempotency, jobs, logs};
 use crate::http::extract::digest::REPR_DIGEST;
 use crate::http::extract::page::TOTAL_COUNT;

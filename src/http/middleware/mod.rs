@@ -14,7 +14,6 @@ use well_formed::well_formed;
 
 pub(crate) mod access_log;
 pub(crate) mod client_address;
-pub(crate) mod common_headers;
 pub(crate) mod cors;
 mod drain_body;
 mod host;
@@ -27,14 +26,14 @@ mod under_way;
 mod well_formed;
 
 /// The parts of the site that the steps need.
-pub(crate) struct Site {
+pub(crate) struct StepContext {
     pub(crate) context: ContextSource,
     pub(crate) access_log: AccessLog,
 }
 
 /// Passes a request through all steps to the handlers: the first one sees it first and its answer last. They are one layer, because each layer of
 /// axum is cloned and boxed for each request.
-pub(crate) async fn steps(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+pub(crate) async fn steps(State(site): State<Arc<StepContext>>, request: Request, next: Next) -> Response {
     let answered = |request| drain_body(request, |request| next.run(request));
     let well_formed = |request| well_formed(request, answered);
     let with_body = |request, context| problem_body(request, context, well_formed);

@@ -10,6 +10,7 @@ use axum::response::Response;
 
 use crate::http::problem::Problem;
 use crate::http::problem::context::RequestContext;
+use crate::http::problem::detail::DetailBody;
 
 /// Has `next` answer the request, and writes the body of an error. The problem stays among the extensions, for the log.
 pub(super) async fn problem_body<F: Future<Output = Response>>(
@@ -20,7 +21,10 @@ pub(super) async fn problem_body<F: Future<Output = Response>>(
     let mut response = next(request).await;
     let Some(problem) = response.extensions().get::<Problem>() else { return response };
     let is_safe = context.method().is_safe();
-    let body = problem.body(&context, context.path(), is_safe);
+    let body = match response.extensions().get::<DetailBody>() {
+        Some(DetailBody) => problem.detail(&context, is_safe),
+        None => problem.body(&context, context.path(), is_safe),
+    };
     if let Some(seconds) = problem.retry_after(is_safe) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

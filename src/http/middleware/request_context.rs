@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use tracing::Instrument;
 
+use crate::http::common_headers::add_common_headers;
 use crate::http::middleware::client_address::TrustedProxies;
-use crate::http::middleware::common_headers::add_common_headers;
 use crate::http::middleware::under_way::under_way;
 use crate::http::problem::context::RequestContext;
 use crate::http::request_info::{Peer, Prefix};

@@ -29,7 +29,7 @@ pub(crate) const PARTS: [&str; 3] = ["/docs", "/docs/{*file}", "/redoc/redoc.sta
 /// The front page: a description of the server with links.
 const FRONT_PAGE: &str = include_str!("front.html");
 
-/// Redoc 2.5 as distributed by its makers, compressed with gzip. The licences are in the same folder.
+/// Redoc 2.5 as distributed by its makers, but for the URL of their logo, compressed with gzip. The licences are in the same folder.
 const REDOC: &[u8] = include_bytes!("../../../openapi/redoc/redoc.standalone.js.gz");
 
 /// The page around it. The script is named relative to the page, so that prefixes do not matter.

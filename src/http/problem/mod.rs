@@ -7,6 +7,7 @@
 
 mod alternatives;
 pub(crate) mod context;
+pub(crate) mod detail;
 pub(crate) mod field_names;
 pub(crate) mod invalid;
 pub(crate) mod problem_context;
@@ -165,6 +166,11 @@ impl Problem {
         Self::with(answer, message)
     }
 
+    /// The document is read, and asks for what cannot be had (RFC 9110, 15.5.21).
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "This cannot be done", message)
+    }
+
     /// The key of a submission was used for another request (draft-ietf-httpapi-idempotency-key-header, 2.7).
     fn key_reused(message: String) -> Self {
         Self::of(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key was used for another request", message)
@@ -184,6 +190,26 @@ impl Problem {
     /// The type of the content is not supported (RFC 9110, 15.5.16).
     pub(crate) fn unsupported_media(message: impl Into<String>) -> Self {
         Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not this kind of content", message)
+    }
+
+    /// What cannot be read as a request of HTTP/1.1, by the status of the server's own answer.
+    pub(crate) fn malformed(status: StatusCode) -> Option<Self> {
+        Some(match status {
+            StatusCode::BAD_REQUEST => {
+                Self::new(Kind::Invalid, "this is no request of HTTP/1.1: its first line, the version or a header field is malformed")
+            }
+            StatusCode::URI_TOO_LONG => {
+                let message =
+                    "the address of the request is longer than 65534 bytes: send long values in a body, where the operation has one";
+                Self::of(status, "uri-too-long", "The address is too long", message)
+            }
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                let message = "the first line and the header fields of the request are larger than 65536 bytes, or more than 100: send fewer \
+                               or shorter ones, such as a smaller token or a shorter query";
+                Self::of(status, "head-too-large", "The head of the request is too large", message)
+            }
+            _ => return None,
+        })
     }
 
     /// Marks the change as possibly made.
@@ -413,7 +439,7 @@ mod tests {
     use crate::http::server::request_metrics;
     use crate::rest::RestError;
     use crate::ssh::{CommandError, TransportError};
-    use crate::transfer::s3::StoreError;
+    use crate::transfer::s3::ObjectStoreError;
 
     /// The statuses of all problems.
     fn statuses() -> BTreeSet<u16> {
@@ -454,7 +480,7 @@ mod tests {
     #[test]
     fn the_wrapped_error_speaks_and_only_causes_of_ours_are_shown() {
         let source = RestError::Timeout(Duration::from_secs(5));
-        let store = StoreError::Unanswered { store: "s3".to_owned(), task: "begin an upload", source };
+        let store = ObjectStoreError::Unanswered { store: "s3".to_owned(), task: "begin an upload", source };
         let problem = Problem::from(ServiceError::from(store));
         assert_eq!(problem.0.message, "the object store s3 did not answer when it was asked to begin an upload");
         assert_eq!(problem.0.caused_by, Some(vec!["the service did not answer within 5 s".to_owned()]));

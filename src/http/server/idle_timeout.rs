@@ -49,16 +49,14 @@ struct ConnectionState {
     /// The exchanges under way, each with the deadline for the client to read the last piece that was offered; without one
     /// while the exchange waits for something else.
     exchanges: BTreeMap<u64, Option<Instant>>,
-    /// The deadline of the connection if there are none.
-    idle_until: Instant,
-    /// The time by which the client must have read the responses that were given whole, if there are any.
-    read_until: Option<Instant>,
+    /// When the last exchange ended, and at the slowest its last piece was read; before that, when the connection was accepted.
+    last_sent: Instant,
 }
 
 impl ConnectionActivity {
     /// The activity of a connection that was just accepted.
     pub(crate) fn new(patience: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
-        let state = ConnectionState { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle, read_until: None };
+        let state = ConnectionState { next: 0, exchanges: BTreeMap::new(), last_sent: Instant::now() };
         Self(Arc::new(Connection { patience, request_metrics, state: Mutex::new(state) }))
     }
 
@@ -81,7 +79,7 @@ impl ConnectionActivity {
     /// The same, when the client has had the time to read every response too: HTTP/2 keeps those for which the client gives no room yet.
     pub(crate) fn is_idle_and_read(&self) -> bool {
         let state = self.0.state.lock();
-        state.exchanges.is_empty() && state.read_until.is_none_or(|until| until <= Instant::now())
+        state.exchanges.is_empty() && (state.next == 0 || state.last_sent + self.0.patience.stall <= Instant::now())
     }
 
     /// Waits until the connection was quiet for too long.
@@ -104,7 +102,7 @@ impl Connection {
         let state = self.state.lock();
         let soonest = now + self.patience.stall.min(self.patience.idle);
         if state.exchanges.is_empty() {
-            return state.idle_until.min(soonest);
+            return (state.last_sent + self.patience.idle).min(soonest);
         }
         state.exchanges.values().flatten().copied().min().unwrap_or(soonest).min(soonest)
     }
@@ -141,8 +139,7 @@ impl Drop for Exchange {
         let sent = Instant::now() + at_slowest(self.left);
         let mut state = self.shared.state.lock();
         state.exchanges.remove(&self.id);
-        state.idle_until = state.idle_until.max(sent + self.shared.patience.idle);
-        state.read_until = state.read_until.max(Some(sent + self.shared.patience.stall));
+        state.last_sent = state.last_sent.max(sent);
     }
 }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::error::ErrorChain;
-use crate::http::list_field::members;
+use crate::http::list_field;
 
 /// The formats that scrapers request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +30,9 @@ impl MetricsFormat {
         })
     }
 
-    /// OpenMetrics for those who name it, as Prometheus does; the older form is understood by everybody else.
+    /// OpenMetrics for clients that accept it, as Prometheus does; other clients get the older form.
     fn wanted(headers: &HeaderMap) -> Self {
-        if members(headers, &header::ACCEPT).any(|range| range.starts_with("application/openmetrics-text")) {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
+        if list_field::accepts(headers, "application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
     }
 }
 

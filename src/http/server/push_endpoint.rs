@@ -23,7 +23,7 @@ const NO_NUMBER: u64 = 0xffff_fffe;
 
 /// The members of a record that are read.
 #[derive(Deserialize)]
-struct Record {
+struct CompletionRecord {
     jobid: u64,
     username: String,
     array_job_id: Option<u64>,
@@ -32,7 +32,7 @@ struct Record {
     het_job_offset: Option<u64>,
 }
 
-impl Record {
+impl CompletionRecord {
     /// The job under the id by which it is shown.
     fn job(&self) -> Option<JobId> {
         let part = |job: Option<u64>, part: Option<u64>| job.filter(|&job| job > 0).zip(part.filter(|&part| part < NO_NUMBER));
@@ -59,7 +59,7 @@ pub fn pushes(secret: Secret, hint: impl Fn(Option<(&Username, &JobId)>) + Send 
 /// The user and the job that a record names, or why there are none.
 async fn named(body: Body) -> Result<(Username, JobId), String> {
     let bytes = axum::body::to_bytes(body, MAX_RECORD).await.map_err(|error| error.to_string())?;
-    let record: Record = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let record: CompletionRecord = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     let user = Username::new(&record.username).map_err(|error| error.to_string())?;
     record.job().map(|job| (user, job)).ok_or_else(|| "it names no job".to_owned())
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn id(record: serde_json::Value) -> String {
-        serde_json::from_value::<Record>(record).unwrap().job().unwrap().to_string()
+        serde_json::from_value::<CompletionRecord>(record).unwrap().job().unwrap().to_string()
     }
 
     #[test]

@@ -128,8 +128,8 @@ impl RequestMetrics {
     }
 
     /// Records the start of a request on this route. It is counted as abandoned if it is dropped before its response.
-    pub(crate) fn begin(&self, route: Option<&str>, method: &Method, started: Instant) -> Pending<'_> {
-        Pending {
+    pub(crate) fn begin(&self, route: Option<&str>, method: &Method, started: Instant) -> UnansweredRequest<'_> {
+        UnansweredRequest {
             route: route.and_then(|route| self.find(route)).unwrap_or(&self.unmatched),
             method: place_of_method(method),
             outcome: OUTCOMES - 1,
@@ -179,14 +179,14 @@ impl Drop for Connected {
 }
 
 /// A request that was not answered yet.
-pub(crate) struct Pending<'a> {
+pub(crate) struct UnansweredRequest<'a> {
     route: &'a Route,
     method: usize,
     outcome: usize,
     started: Instant,
 }
 
-impl Pending<'_> {
+impl UnansweredRequest<'_> {
     /// It was answered.
     pub(crate) fn answered(mut self, status: StatusCode) {
         self.outcome = place_of_status(status);
@@ -194,7 +194,7 @@ impl Pending<'_> {
     }
 }
 
-impl Drop for Pending<'_> {
+impl Drop for UnansweredRequest<'_> {
     fn drop(&mut self) {
         self.route.outcomes[self.method][self.outcome].fetch_add(1, Ordering::Relaxed);
     }

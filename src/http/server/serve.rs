@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +23,7 @@ use tower::ServiceExt;
 
 use crate::http::request_info::Peer;
 use crate::http::server::idle_timeout::{ConnectionActivity, Counted, IdleLimits};
+use crate::http::server::malformed::Malformed;
 use crate::http::server::request_metrics::RequestMetrics;
 use crate::http::server::upgrade::Upgrade;
 use crate::http::tls::Tls;
@@ -44,6 +46,15 @@ const HTTP2_BEGINNING: &[u8] = b"PRI";
 
 /// The time limit for the TLS handshake of a client.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The time after the notice of the drain for HTTP/2 requests that were sent before the client received it.
+const HTTP2_GRACE_PERIOD: Duration = Duration::from_secs(1);
+
+/// The time limit for connections to be closed when they are cut.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The interval of checks whether a draining connection has become idle.
+const DRAIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pause after a failed accept, in which file descriptors may become free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -103,9 +114,9 @@ impl From<Router> for Routes {
     }
 }
 
-/// The end of a server.
+/// How a server has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ServeOutcome {
     /// Every request was answered.
     Completed,
     /// Requests were still under way after the drain time, and were cut.
@@ -119,12 +130,13 @@ pub async fn serve(
     request_metrics: Arc<RequestMetrics>,
     shutdown: CancellationToken,
     limits: TimeLimits,
-) -> Ended {
+) -> ServeOutcome {
     let (Listener { tcp: listener, tls }, Routes(routes)) = (listener.into(), routes.into());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    let server = Server { routes, tls, request_metrics, limits, draining: shutdown.clone(), cut: cut.clone() };
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let server = Server { routes, tls, request_metrics, limits, draining: shutdown.clone(), cut: cut.clone(), is_cut: Arc::clone(&is_cut) };
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
@@ -142,12 +154,14 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    let waited = tokio::time::timeout(limits.drain, connections.wait()).await;
-    if waited.is_err() {
-        tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
-    }
+    let is_drained = tokio::time::timeout(limits.drain, connections.wait()).await.is_ok();
     cut.cancel();
-    if waited.is_ok() { Ended::Completed } else { Ended::Cut }
+    let is_closed = is_drained || tokio::time::timeout(CUT_TIMEOUT, connections.wait()).await.is_ok();
+    if is_closed && !is_cut.load(Ordering::Relaxed) {
+        return ServeOutcome::Completed;
+    }
+    tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and were cut");
+    ServeOutcome::Cut
 }
 
 /// The state that the connections of a listener share.
@@ -159,6 +173,8 @@ struct Server {
     limits: TimeLimits,
     draining: CancellationToken,
     cut: CancellationToken,
+    /// Whether a connection with a request under way was cut.
+    is_cut: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -168,15 +184,18 @@ impl Server {
         let idle_limits = IdleLimits { idle: self.limits.head, stall: self.limits.stall };
         let activity = ConnectionActivity::new(idle_limits, Arc::clone(&self.request_metrics));
         let upgrade = Upgrade::default();
+        let malformed = Malformed::new(activity.clone(), peer.0);
         let service = hyper::service::service_fn(|mut request: Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer);
             upgrade.prepare(&mut request, &self.draining);
-            let (exchange, upgrade) = (activity.begin(), upgrade.clone());
+            malformed.was_read();
+            let (exchange, upgrade, malformed) = (activity.begin(), upgrade.clone(), malformed.clone());
             let content = |body| Body::new(Counted::new(body, Arc::clone(&self.request_metrics)));
             let answer = self.routes.borrow().clone().oneshot(request.map(content));
             async move {
                 let mut answer = answer.await?;
                 upgrade.hold(&mut answer);
+                malformed.answered(answer.status());
                 Ok::<_, Infallible>(answer.map(|body| exchange.watch(body)))
             }
         });
@@ -187,43 +206,57 @@ impl Server {
             };
             // Where the server drains, nothing that is a request was sent yet.
             let Some(Some((is_http1, stream))) = self.draining.run_until_cancelled(begun).await else { return false };
-            let stream = TokioIo::new(upgrade.stream(stream));
+            let stream = upgrade.stream(stream);
             // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
             if is_http1 {
+                let stream = TokioIo::new(malformed.stream(stream));
                 let connection = http1(self.limits).serve_connection(stream, service).with_upgrades();
                 let is_idle = || activity.is_idle() && !upgrade.is_sending();
-                drained(connection, http1::UpgradeableConnection::graceful_shutdown, &self.draining, is_idle).await;
+                drained(connection, http1::UpgradeableConnection::graceful_shutdown, &self.draining, Duration::ZERO, is_idle).await;
             } else {
                 let builder = any_version(self.limits);
-                let connection = builder.serve_connection_with_upgrades(stream, service);
+                let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
                 let is_idle = || activity.is_idle_and_read() && !upgrade.is_sending();
-                drained(connection, auto::UpgradeableConnection::graceful_shutdown, &self.draining, is_idle).await;
+                drained(connection, auto::UpgradeableConnection::graceful_shutdown, &self.draining, HTTP2_GRACE_PERIOD, is_idle).await;
             }
             true
         };
         tokio::select! {
             is_secured = http => {
-                if is_secured {
-                    upgrade.run(self.limits.upgraded, &self.cut).await;
+                if is_secured && upgrade.run(self.limits.upgraded, &self.cut).await {
+                    self.is_cut.store(true, Ordering::Relaxed);
                 }
             }
             () = activity.exhausted() => tracing::debug!("a connection was quiet for too long and is closed"),
-            () = self.cut.cancelled() => {}
+            // In here, the requests under way are not dropped yet.
+            () = async {
+                self.cut.cancelled().await;
+                if !activity.is_idle() || upgrade.is_sending() {
+                    self.is_cut.store(true, Ordering::Relaxed);
+                }
+            } => {}
         }
     }
 }
 
-/// Serves a connection to its end. When the server drains, it ends after the requests under way, and at once if it `is_idle`: hyper would wait
-/// for the rest of a request that has begun to come.
-async fn drained<C: Future>(connection: C, end: impl FnOnce(Pin<&mut C>), draining: &CancellationToken, is_idle: impl Fn() -> bool) {
+/// Serves a connection to its end. When the server drains, it ends after the requests under way, and after the `grace` period if it `is_idle`:
+/// hyper would wait for the rest of a request of which only a part has arrived.
+async fn drained<C: Future>(
+    connection: C,
+    end: impl FnOnce(Pin<&mut C>),
+    draining: &CancellationToken,
+    grace: Duration,
+    is_idle: impl Fn() -> bool,
+) {
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
         () = draining.cancelled() => end(connection.as_mut()),
     }
-    // A request that has come whole by now is read here, and the client learns of the end.
-    if futures::poll!(connection.as_mut()).is_pending() && !is_idle() {
-        _ = connection.await;
+    // Without a grace period too, the connection is polled once: a request that has arrived whole is read, and the client is notified.
+    let mut interval = grace;
+    while tokio::time::timeout(interval, connection.as_mut()).await.is_err() && !is_idle() {
+        interval = DRAIN_CHECK_INTERVAL;
     }
 }
 
@@ -251,7 +284,7 @@ async fn is_http1(stream: &Either<TcpStream, TlsStream<TcpStream>>) -> bool {
             let length = stream.peek(&mut first).await.unwrap_or(0);
             !HTTP2_BEGINNING.starts_with(&first[..length])
         }
-        Either::Right(stream) => stream.get_ref().1.alpn_protocol() == Some(b"http/1.1"),
+        Either::Right(stream) => stream.get_ref().1.alpn_protocol() != Some(b"h2"),
     }
 }
 

@@ -3,9 +3,10 @@
 //! HTTP no longer sees such a connection, so its limits are here, around the stream itself: it counts as one of the
 //! connections, it ends when no bytes move for `TimeLimits::upgraded`, it counts against its user's limit until it is
 //! closed, and it is notified of the drain and cut with the requests. A handler needs nothing of this module for that: it answers 101 and
-//! takes the connection by `hyper::upgrade::on`, or by axum's `WebSocketUpgrade`, which does the same. [`Draining`] among the
-//! extensions of its request notifies it of the drain. HTTP/2 has no upgrades here: extended CONNECT (RFC 8441) is off.
+//! takes the connection by `hyper::upgrade::on`, or by axum's `WebSocketUpgrade`, which does the same. [`Draining`] notifies it of the
+//! drain. HTTP/2 has no upgrades here: extended CONNECT (RFC 8441) is off.
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,9 +28,18 @@ use crate::http::problem::context::RequestContext;
 /// The number of checks for activity within the idle limit.
 const CHECKS_PER_LIMIT: u32 = 4;
 
-/// Cancelled when the server begins to drain. An upgraded connection is then closed by its handler, and cut at the end of the drain.
-#[derive(Clone, Debug)]
+/// Cancelled when the server begins to drain. Responses without an end of their own and upgraded connections are then ended by their handlers, and
+/// cut at the end of the drain. It is among the extensions of every request.
+#[derive(Clone, Debug, Default)]
 pub struct Draining(pub CancellationToken);
+
+impl<S: Sync> FromRequestParts<S> for Draining {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
 
 /// The state of an upgraded connection. Clones share it.
 #[derive(Clone, Default)]
@@ -54,8 +66,8 @@ impl Upgrade {
     pub(crate) fn prepare<B>(&self, request: &mut Request<B>, draining: &CancellationToken) {
         if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
             self.0.is_asked.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(Draining(draining.clone()));
         }
+        request.extensions_mut().insert(Draining(draining.clone()));
     }
 
     /// Keeps the request's context if its response upgrades the connection.
@@ -76,16 +88,20 @@ impl Upgrade {
     }
 
     /// Waits, when HTTP has ended on the connection, until it is closed. One that was upgraded is ended when it was idle for so long, or
-    /// at `cut`.
-    pub(crate) async fn run(&self, idle: Duration, cut: &CancellationToken) {
-        tokio::select! {
+    /// at `cut`. Returns whether it was cut.
+    pub(crate) async fn run(&self, idle: Duration, cut: &CancellationToken) -> bool {
+        let is_cut = tokio::select! {
             biased;
-            () = self.0.closed.cancelled() => return,
-            () = self.idle_for(idle) => tracing::debug!("an upgraded connection was idle for too long and is closed"),
-            () = cut.cancelled() => {}
-        }
+            () = self.0.closed.cancelled() => return false,
+            () = cut.cancelled() => true,
+            () = self.idle_for(idle) => {
+                tracing::debug!("an upgraded connection was idle for too long and is closed");
+                false
+            }
+        };
         self.0.over.cancel();
         self.0.closed.cancelled().await;
+        is_cut
     }
 
     /// Returns when no bytes have moved for `limit`, or at most a quarter of it longer.
@@ -189,7 +205,7 @@ mod tests {
     use crate::authn::{Authenticator, AuthnError};
     use crate::authz::LocalPolicy;
     use crate::domain::{Principal, Secret, Username};
-    use crate::http::server::serve::{Ended, TimeLimits, serve};
+    use crate::http::server::serve::{ServeOutcome, TimeLimits, serve};
     use crate::http::{AppState, Config, Docs, Logger, RequestMetrics, assemble};
     use crate::service::{Caller, Gate, State};
 
@@ -242,7 +258,7 @@ mod tests {
         address: SocketAddr,
         metrics: Arc<RequestMetrics>,
         stop: CancellationToken,
-        serving: JoinHandle<Ended>,
+        serving: JoinHandle<ServeOutcome>,
     }
 
     /// The whole stack of layers and limits around [`echo`]; one user may have one request under way.
@@ -254,6 +270,7 @@ mod tests {
             logger: Logger::default(),
             docs: Docs { token_url: None, scopes: [].into(), servers: Vec::new(), examples: None },
             root_path: String::new(),
+            kbatch: None,
         };
         let (router, _, metrics) = assemble(routes, state, None);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -334,7 +351,7 @@ mod tests {
         is_echoed(&mut stream).await;
         running.stop.cancel();
         assert_eq!(rest(stream).await, "goodbye");
-        timeout(SOON, running.serving).await.expect("the drain goes on").unwrap();
+        assert_eq!(timeout(SOON, running.serving).await.expect("the drain goes on").unwrap(), ServeOutcome::Completed);
     }
 
     #[tokio::test]
@@ -346,7 +363,7 @@ mod tests {
         running.stop.cancel();
         assert_eq!(rest(stream).await, "");
         assert!(stopped.elapsed() >= Duration::from_millis(300));
-        timeout(SOON, running.serving).await.unwrap().unwrap();
+        assert_eq!(timeout(SOON, running.serving).await.unwrap().unwrap(), ServeOutcome::Cut);
     }
 
     #[tokio::test]

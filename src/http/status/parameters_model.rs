@@ -1,6 +1,6 @@
 //! Limits and set-up on the wire.
 //!
-//! Parameters are listed one by one: a new key of the configuration is not shown before someone decides that it may be.
+//! Parameters are listed one by one: a new key of the configuration is not shown until it is added here.
 
 use serde::Serialize;
 use serde_json::{Value, json};

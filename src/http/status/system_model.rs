@@ -1,6 +1,6 @@
 //! A cluster's configuration on the wire, without secrets.
 //!
-//! Members are listed one by one: a new key of the configuration is not shown before someone decides that it may be.
+//! Members are listed one by one: a new key of the configuration is not shown until it is added here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

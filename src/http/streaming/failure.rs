@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::error::Classify;
 use crate::filesystem::FilesystemError;
 use crate::service::ServiceError;
-use crate::service::streaming::Ended;
+use crate::service::streaming::StopReason;
 
 /// The close code of firecrest-streamer for a file that exists, or does not.
 const FILE: u16 = 3003;
@@ -16,7 +16,7 @@ const MAX_REASON: usize = 123;
 
 /// Why a transfer failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum TransferFailure {
     /// The client closed the connection early, with these words.
     #[error("the client gave up: {0}")]
     GaveUp(String),
@@ -29,30 +29,38 @@ pub(super) enum Failure {
     /// The client neither sent nor took anything for too long.
     #[error("the client was silent for too long")]
     Silent,
-    /// The client sent what is not the protocol's.
+    /// The client did not follow the protocol.
     #[error("the client broke the protocol: {0}")]
     Protocol(&'static str),
     /// The file is larger than the limit in bytes.
     #[error("the file is larger than the limit of {0} bytes")]
     TooLarge(u64),
+    /// The file is not of the size that the request for the transfer announced.
+    #[error("the file has {size} bytes, and `fileSize` of the request for the transfer was {announced}")]
+    OtherSize {
+        /// The size of the file in bytes.
+        size: u64,
+        /// The announced size in bytes.
+        announced: u64,
+    },
     /// The content is not that of the announced checksum.
     #[error("the content does not have the SHA-256 that the client announced")]
     Digest,
     /// The transfer does not go on.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Ended(#[from] StopReason),
     /// The file was not written, or not read.
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
-impl From<FilesystemError> for Failure {
+impl From<FilesystemError> for TransferFailure {
     fn from(error: FilesystemError) -> Self {
         Self::Service(error.into())
     }
 }
 
-impl Failure {
+impl TransferFailure {
     /// The reason for the job's log, which its user reads.
     pub(super) fn reason(&self) -> String {
         match self {
@@ -70,6 +78,7 @@ impl Failure {
             Self::Service(ServiceError::TooLarge(..)) | Self::TooLarge(_) => (close_code::SIZE, "TooLarge"),
             Self::Protocol(_) => (close_code::PROTOCOL, "ProtocolError"),
             Self::Ended(_) => (close_code::ERROR, "JobEnded"),
+            Self::OtherSize { .. } => (close_code::POLICY, "SizeMismatch"),
             Self::Digest => (close_code::ERROR, "HashMismatch"),
             _ => (close_code::ERROR, "OSError"),
         }
@@ -77,11 +86,11 @@ impl Failure {
 }
 
 /// The close frame at the end of a transfer.
-pub(super) fn close_frame(outcome: &Result<(), Failure>) -> CloseFrame {
+pub(super) fn close_frame(outcome: &Result<(), TransferFailure>) -> CloseFrame {
     let Err(failure) = outcome else { return CloseFrame { code: close_code::NORMAL, reason: "".into() } };
     let (code, error) = failure.code();
     let mut reason = json!({"type": "error", "error": error}).to_string();
-    if let Failure::TooLarge(limit) = failure {
+    if let TransferFailure::TooLarge(limit) = failure {
         reason = format!("Inbound transfer limit exceeded, max allowed transfer size: {limit} bytes.");
     }
     debug_assert!(reason.len() <= MAX_REASON, "{reason}");

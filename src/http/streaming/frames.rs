@@ -1,13 +1,13 @@
 //! The messages of firecrest-streamer: one that announces the file, its content, and one that ends it with its SHA-256.
 //!
-//! The client of version 0.0.21 sends the last one as binary data, with a space after each colon, and looks for one that is text and has
-//! none; so that its own server takes it for content and checks nothing. Here the content ends after the announced number of bytes,
-//! and what is sent is what the client looks for.
+//! firecrest-streamer 0.0.21 sends the last message as binary, with a space after each colon, but expects text without spaces. So its own
+//! server treats it as content and checks nothing. Here, content ends after the announced number of bytes, and the sent message has the
+//! form that the client expects.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::failure::Failure;
+use super::failure::TransferFailure;
 use crate::domain::hex;
 
 /// The size of the messages with content that are sent, in bytes.
@@ -43,10 +43,10 @@ pub(super) fn init(file_size: u64) -> String {
 ///
 /// # Errors
 /// If it is another message.
-pub(super) fn announced_size(message: &[u8]) -> Result<u64, Failure> {
+pub(super) fn announced_size(message: &[u8]) -> Result<u64, TransferFailure> {
     match Control::read(message) {
         Some(Control::Init { file_size, .. }) => Ok(file_size),
-        _ => Err(Failure::Protocol("its first message does not announce a file")),
+        _ => Err(TransferFailure::Protocol("its first message does not announce a file")),
     }
 }
 
@@ -75,14 +75,14 @@ impl Content {
     ///
     /// # Errors
     /// If it is longer than what is left, or the end is not that of this content.
-    pub(super) fn take(&mut self, message: &[u8]) -> Result<Part, Failure> {
+    pub(super) fn take(&mut self, message: &[u8]) -> Result<Part, TransferFailure> {
         if self.left == 0 {
             let Some(Control::Eof { sha256_hash }) = Control::read(message) else {
-                return Err(Failure::Protocol("it sent more than the announced size"));
+                return Err(TransferFailure::Protocol("it sent more than the announced size"));
             };
-            return if sha256_hash.eq_ignore_ascii_case(&self.sum()) { Ok(Part::End) } else { Err(Failure::Digest) };
+            return if sha256_hash.eq_ignore_ascii_case(&self.sum()) { Ok(Part::End) } else { Err(TransferFailure::Digest) };
         }
-        self.left = self.left.checked_sub(message.len() as u64).ok_or(Failure::Protocol("it sent more than the announced size"))?;
+        self.left = self.left.checked_sub(message.len() as u64).ok_or(TransferFailure::Protocol("it sent more than the announced size"))?;
         self.digest.update(message);
         Ok(Part::Content)
     }
@@ -91,9 +91,9 @@ impl Content {
     ///
     /// # Errors
     /// If some of it is missing.
-    pub(super) fn eof(&self) -> Result<String, Failure> {
+    pub(super) fn eof(&self) -> Result<String, TransferFailure> {
         if self.left > 0 {
-            return Err(Failure::Protocol("the file ended early"));
+            return Err(TransferFailure::Protocol("the file ended early"));
         }
         Ok(Control::Eof { sha256_hash: self.sum() }.text())
     }
@@ -126,7 +126,7 @@ mod tests {
         let mut content = Content::new(3);
         assert_eq!(content.take(b"a").unwrap(), Part::Content);
         assert_eq!(content.take(b"bc").unwrap(), Part::Content);
-        assert!(matches!(content.take(eof(EMPTY).as_bytes()), Err(Failure::Digest)));
+        assert!(matches!(content.take(eof(EMPTY).as_bytes()), Err(TransferFailure::Digest)));
         assert_eq!(content.take(eof(&ABC.to_uppercase()).as_bytes()).unwrap(), Part::End);
         assert_eq!(Content::new(0).take(eof(EMPTY).as_bytes()).unwrap(), Part::End);
     }
@@ -140,8 +140,8 @@ mod tests {
             announced_size(format!(r#"{{"type":"init","num_chunks":1,"file_size":1,"x":"{}"}}"#, "x".repeat(MAX_CONTROL)).as_bytes())
                 .is_err()
         );
-        assert!(matches!(Content::new(2).take(b"abc"), Err(Failure::Protocol(_))), "longer than announced");
-        assert!(matches!(Content::new(0).take(b"abc"), Err(Failure::Protocol(_))), "no end");
+        assert!(matches!(Content::new(2).take(b"abc"), Err(TransferFailure::Protocol(_))), "longer than announced");
+        assert!(matches!(Content::new(0).take(b"abc"), Err(TransferFailure::Protocol(_))), "no end");
         // A file that has become shorter: its end is taken for content, and nothing comes after it.
         let mut short = Content::new(200);
         assert_eq!(short.take(br#"{"type": "eof", "sha256_hash": "x"}"#).unwrap(), Part::Content);

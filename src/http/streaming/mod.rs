@@ -23,12 +23,12 @@ use crate::error::{ErrorChain, Kind};
 use crate::http::request_info::Peer;
 use crate::http::server::upgrade::Draining;
 use crate::service::Gate;
-use crate::service::streaming::{self, Refusal, Stream};
+use crate::service::streaming::{self, Stream, StreamRefusal};
 use crate::transfer::streamer::Direction;
 
-use failure::{Failure, close_frame};
+use failure::{TransferFailure, close_frame};
 
-/// The largest message that is taken, in bytes: what the clients take themselves.
+/// The largest message that is taken, in bytes: the limit of the clients themselves.
 const MAX_MESSAGE: usize = 6_553_600;
 
 /// The buffer for what is read from a connection, in bytes.
@@ -78,8 +78,8 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message.into() + "\n").into_response()
 }
 
-/// The answer to a client that is not let in. Only who has the secret learns more than that it is wrong.
-fn refused(refusal: &Refusal) -> Response {
+/// The answer to a client that is not let in. Only a client with the right secret learns more than that it is wrong.
+fn refused(refusal: &StreamRefusal) -> Response {
     let status = match refusal.kind() {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
@@ -88,7 +88,7 @@ fn refused(refusal: &Refusal) -> Response {
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let message = match refusal {
-        Refusal::Access(_) | Refusal::Service(_) => {
+        StreamRefusal::Access(_) | StreamRefusal::Service(_) => {
             tracing::warn!(error = %ErrorChain(refusal), "a client of streamer was not let in");
             "The transfer is not possible now".to_owned()
         }
@@ -101,7 +101,7 @@ fn refused(refusal: &Refusal) -> Response {
 async fn transfer(mut socket: WebSocket, stream: Stream, draining: Option<Draining>) {
     let outcome = match stream.while_running(moved(&mut socket, &stream)).await {
         // At the end of the drain, connections are cut.
-        Err(Failure::Lost) if draining.is_some_and(|draining| draining.0.is_cancelled()) => Err(Failure::Stopped),
+        Err(TransferFailure::Lost) if draining.is_some_and(|draining| draining.0.is_cancelled()) => Err(TransferFailure::Stopped),
         outcome => outcome,
     };
     if let Err(failure) = &outcome {
@@ -124,7 +124,7 @@ async fn transfer(mut socket: WebSocket, stream: Stream, draining: Option<Draini
     tokio::join!(closing, stream.end(ending));
 }
 
-async fn moved(socket: &mut WebSocket, stream: &Stream) -> Result<(), Failure> {
+async fn moved(socket: &mut WebSocket, stream: &Stream) -> Result<(), TransferFailure> {
     let _place = stream.place().await?;
     match stream.direction() {
         Direction::Upload => receive::receive(socket, stream).await,

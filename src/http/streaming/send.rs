@@ -6,7 +6,7 @@ use futures::StreamExt;
 use tokio::time::timeout;
 
 use super::IDLE_TIMEOUT;
-use super::failure::Failure;
+use super::failure::TransferFailure;
 use super::frames::{CHUNK, Content, init};
 use super::receive::closed;
 use crate::filesystem::{ContentStream, Download};
@@ -16,7 +16,7 @@ use crate::service::streaming::Stream;
 ///
 /// # Errors
 /// If the file cannot be read whole, or the client breaks off.
-pub(super) async fn send(socket: &mut WebSocket, stream: &Stream) -> Result<(), Failure> {
+pub(super) async fn send(socket: &mut WebSocket, stream: &Stream) -> Result<(), TransferFailure> {
     let Download { range, content, .. } = stream.open().await?;
     let size = range.end - range.start;
     let mut sending = Sending { socket, content: Content::new(size), buffer: BytesMut::new() };
@@ -41,7 +41,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     /// The next piece of the file, unless the client breaks off before it comes.
-    async fn next(&mut self, pieces: &mut ContentStream) -> Result<Option<Bytes>, Failure> {
+    async fn next(&mut self, pieces: &mut ContentStream) -> Result<Option<Bytes>, TransferFailure> {
         loop {
             tokio::select! {
                 biased;
@@ -51,7 +51,7 @@ impl Sending<'_> {
         }
     }
 
-    async fn piece(&mut self, mut piece: &[u8]) -> Result<(), Failure> {
+    async fn piece(&mut self, mut piece: &[u8]) -> Result<(), TransferFailure> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -67,7 +67,7 @@ impl Sending<'_> {
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), Failure> {
+    async fn flush(&mut self) -> Result<(), TransferFailure> {
         if self.buffer.is_empty() {
             return Ok(());
         }
@@ -76,12 +76,12 @@ impl Sending<'_> {
     }
 
     /// Sends a message, and waits until the system has taken it.
-    async fn message(&mut self, message: Message) -> Result<(), Failure> {
-        timeout(IDLE_TIMEOUT, self.socket.send(message)).await.map_err(|_| Failure::Silent)?.map_err(|_| Failure::Lost)
+    async fn message(&mut self, message: Message) -> Result<(), TransferFailure> {
+        timeout(IDLE_TIMEOUT, self.socket.send(message)).await.map_err(|_| TransferFailure::Silent)?.map_err(|_| TransferFailure::Lost)
     }
 
     /// Waits until the client closes the connection, which it does in order if it has the file.
-    async fn confirmed(&mut self) -> Result<(), Failure> {
+    async fn confirmed(&mut self) -> Result<(), TransferFailure> {
         let closing = async {
             loop {
                 match self.socket.recv().await {
@@ -90,16 +90,16 @@ impl Sending<'_> {
                 }
             }
         };
-        timeout(IDLE_TIMEOUT, closing).await.map_err(|_| Failure::Silent)?
+        timeout(IDLE_TIMEOUT, closing).await.map_err(|_| TransferFailure::Silent)?
     }
 }
 
 /// Goes on after a message that needs no answer.
-fn passing(message: Option<Result<Message, axum::Error>>) -> Result<(), Failure> {
+fn passing(message: Option<Result<Message, axum::Error>>) -> Result<(), TransferFailure> {
     match message {
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
         Some(Ok(Message::Close(frame))) => Err(closed(frame)),
-        Some(Ok(Message::Binary(_) | Message::Text(_))) => Err(Failure::Protocol("it sends content, and is to get some")),
-        Some(Err(_)) | None => Err(Failure::Lost),
+        Some(Ok(Message::Binary(_) | Message::Text(_))) => Err(TransferFailure::Protocol("it sends content, and is to get some")),
+        Some(Err(_)) | None => Err(TransferFailure::Lost),
     }
 }

@@ -112,7 +112,7 @@ pub(crate) async fn extract(WriteAccess(access): WriteAccess, Document(request):
 /// `partsUploadUrls`, and `POST` the list of their `ETag`s to `completeUploadUrl`. The job waits for that and puts the file in place.
 /// With `streamer`, through this service: when the job runs, connect with firecrest-streamer and the `coordinates`. The file appears when
 /// it is complete and its checksum is right; a file that exists is refused with 403. `data_transfers` in `/status/systems` has the methods of
-/// a system. The URLs and the coordinates are secrets: whoever has one may use it. `wormhole` is not supported by this version.
+/// a system. The URLs and the coordinates are secrets: anyone who has one can use it. `wormhole` is not supported by this version.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/upload",
@@ -135,7 +135,7 @@ pub(crate) async fn upload(
 ///
 /// With `transferMethod` `s3`, through the site's object store: the job copies the file there, and `downloadUrl` has it when the job has
 /// ended. With `streamer`, through this service: when the job runs, connect with firecrest-streamer and the `coordinates`. The URL and
-/// the coordinates are secrets: whoever has one may use it. `wormhole` is not supported by this version.
+/// the coordinates are secrets: anyone who has one can use it. `wormhole` is not supported by this version.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/download",

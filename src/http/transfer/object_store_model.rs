@@ -57,7 +57,7 @@ struct TransferDirectives {
     /// The method; the system has those that are the `serviceType` of its `data_transfers`.
     #[serde(alias = "transfer_method")]
     transfer_method: TransferMethod,
-    /// For uploads: the file's size in bytes. Required with `s3`.
+    /// For uploads: the file's size in bytes. Required with `s3`. A file of another size is not put in its place.
     #[serde(alias = "file_size")]
     #[schema(value_type = Option<u64>)]
     file_size: Option<Count>,
@@ -224,7 +224,7 @@ impl DownloadFileResponse {
     }
 }
 
-/// The URL for the one who may use it.
+/// The URL for the user who may use it.
 fn shown(url: &Secret) -> String {
     url.expose().to_owned()
 }

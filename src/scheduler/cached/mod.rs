@@ -2,7 +2,7 @@
 //!
 //! An answer is shared by equal queries of one caller, never between callers, even if two of them have the same user name. A
 //! change by a user (a submission, a cancellation, an attached command) invalidates that user's answers: an answer that was requested before the change ended is
-//! never given to a query that came after it. Errors are returned to those who wait for them and not kept.
+//! never given to a query that came after it. Errors are returned to the waiting callers and not kept.
 //!
 //! This module must not know HTTP, nor how any scheduler is accessed. To share one more read: a field with its bound in bytes,
 //! and a method.
@@ -18,7 +18,8 @@ use std::time::Duration;
 pub use self::reads::ReadCounts;
 use self::reads::{OwnedContext, QueryContext, Reads};
 use super::{
-    AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
+    AttachOutput, ChangeListener, JobOutputs, NativeJobs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted,
+    UnsupportedOperation,
 };
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
@@ -32,7 +33,7 @@ const MAX_FOR_OTHERS: u64 = 8 << 20;
 /// A scheduler whose reads are shared.
 pub struct CachedScheduler {
     scheduler: Arc<dyn Scheduler>,
-    changes: Changes,
+    changes: ChangeCounters,
     jobs: Reads<JobQuery, Vec<Job>>,
     accounting: Reads<AccountingQuery, Vec<Job>>,
     job: Reads<JobId, Vec<Job>>,
@@ -51,7 +52,7 @@ impl CachedScheduler {
     pub fn new(scheduler: Arc<dyn Scheduler>, freshness: Duration) -> Self {
         Self {
             scheduler,
-            changes: Changes::new(),
+            changes: ChangeCounters::new(),
             jobs: Reads::new(freshness, MAX_FOR_LISTS),
             accounting: Reads::new(freshness, MAX_FOR_LISTS),
             job: Reads::new(freshness, MAX_FOR_OTHERS),
@@ -261,6 +262,11 @@ impl CachedScheduler {
         self.scheduler.schedules()
     }
 
+    /// As [`Scheduler::native_jobs`].
+    pub fn native_jobs(&self) -> Option<&dyn NativeJobs> {
+        self.scheduler.native_jobs()
+    }
+
     /// As [`Scheduler::profiles`].
     pub fn profiles(&self) -> Option<Vec<JobProfile>> {
         self.scheduler.profiles()
@@ -304,12 +310,12 @@ impl CachedScheduler {
 ///
 /// Users share a fixed number of counters by hash: it needs no bookkeeping about active users, and if two users share one, one's
 /// change costs the other a command at most.
-struct Changes {
+struct ChangeCounters {
     counters: Box<[AtomicU64]>,
     hasher: RandomState,
 }
 
-impl Changes {
+impl ChangeCounters {
     fn new() -> Self {
         Self { counters: (0..1024).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
     }
@@ -320,8 +326,8 @@ impl Changes {
     }
 
     /// A change that ends when the value is dropped, whether it was completed or abandoned.
-    fn begin(&self, user: &Username) -> Change<'_> {
-        Change(self.counter(user))
+    fn begin(&self, user: &Username) -> ChangeGuard<'_> {
+        ChangeGuard(self.counter(user))
     }
 
     fn counter(&self, user: &Username) -> &AtomicU64 {
@@ -339,9 +345,9 @@ impl Changes {
 pub struct SeenChanges(Box<[u64]>);
 
 /// A change under way.
-struct Change<'a>(&'a AtomicU64);
+struct ChangeGuard<'a>(&'a AtomicU64);
 
-impl Drop for Change<'_> {
+impl Drop for ChangeGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::ReadResult;
 use super::size::{self, Size};
-use crate::credentials::Caller;
+use crate::credentials::CallerKey;
 use crate::domain::{Principal, Reading, Reported};
 use crate::scheduler::{Scheduler, SchedulerError};
 
@@ -70,7 +70,7 @@ pub struct ReadCounts {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct QueryKey<A> {
     /// Two callers may have the same user name, and one of them no credential for it.
-    caller: Caller,
+    caller: CallerKey,
     changes: u64,
     arguments: A,
 }
@@ -115,7 +115,7 @@ where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
     {
-        let question = QueryKey { caller: Caller::of(by.principal), changes: by.changes, arguments };
+        let question = QueryKey { caller: CallerKey::of(by.principal), changes: by.changes, arguments };
         if let Some(reading) = self.0.answers.get(&question).await {
             self.0.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Ok(reading);
@@ -129,7 +129,7 @@ where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
     {
-        let question = QueryKey { caller: Caller::of(by.principal), changes: by.changes, arguments };
+        let question = QueryKey { caller: CallerKey::of(by.principal), changes: by.changes, arguments };
         self.join(question, &by, ask, Memory::PassedOver).await
     }
 

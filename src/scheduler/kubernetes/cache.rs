@@ -1,7 +1,7 @@
 //! The jobs of all users as the API server reports their changes, so that a list is answered from memory.
 //!
-//! The cache answers only while all its watches stand. Otherwise the API server is queried, and its failure is the answer: what was known
-//! before is never told as what is. A change that Goldcrest itself has made is stored at once, so that users see their own changes. A Job whose
+//! The cache answers only while all its watches stand. Otherwise the API server is queried, and its failure is the answer: stale state is
+//! never returned as current. A change that Goldcrest itself has made is stored at once, so that users see their own changes. A Job whose
 //! removal is reported before it had ended is kept as a cancelled one.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Connection, Failure, Selection};
+use super::connection::{Connection, Selection};
+use super::failure::ApiFailure;
 use super::names::{OURS, POD_JOB, USER};
 use super::removed::{self, Removed};
 use super::state::{Observed, annotation};
@@ -45,7 +46,7 @@ pub(super) struct Cache {
     removed: Removed,
     /// Counts the changes.
     changes: watch::Sender<u64>,
-    /// Held by whoever keeps it current, of whom there may be two while a configuration replaces another.
+    /// Locked by the task that keeps it current; during a reload there may be two.
     keeper: tokio::sync::Mutex<()>,
 }
 
@@ -130,7 +131,7 @@ impl Cache {
         self.count();
     }
 
-    /// The number of changes, for whoever waits for the next.
+    /// The number of changes, for callers that wait for the next.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -299,7 +300,7 @@ impl<T: Cached> Kept<T> {
     }
 
     /// Lists the objects and follows their changes, until those cannot be had from there any more.
-    async fn list_and_watch(&self, connection: &Connection, selection: Selection<'_>, notify: &Notify<'_, T>) -> Result<(), Failure> {
+    async fn list_and_watch(&self, connection: &Connection, selection: Selection<'_>, notify: &Notify<'_, T>) -> Result<(), ApiFailure> {
         let (list, mut version) = connection.list_all::<T>(selection).await?;
         let mut events = connection.watch::<T>(selection, &version).await?;
         let (namespaces, dropped) = self.replace(list, &version);

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::images::ImagePattern;
+use super::images::{ImagePattern, is_image};
+use super::names::is_name;
 use super::namespace_pattern::{MAX_FIXED, NamespacePattern};
+use super::quantity::thousandths;
 use super::template::NamespaceManifest;
 use crate::domain::Memory;
 
@@ -44,8 +47,12 @@ pub struct Config {
     pub images: Vec<String>,
     /// Image of jobs that name none. If absent, jobs must name one, unless their profile does.
     pub default_image: Option<String>,
+    /// Image with `unzip` that unpacks the code of jobs that bring some (`compat.kbatch`). It need not be among `images`.
+    pub code_image: String,
     /// Seconds for which a finished job is kept, with its script and state.
     pub finished_job_ttl: u32,
+    /// Files of users, in volumes of their own. If absent, operations on files answer 501.
+    pub files: Option<FilesConfig>,
     /// Sizes and places of jobs, shown as partitions. The first is the default. If empty, there is one with the name `default`.
     pub profiles: Vec<Profile>,
 }
@@ -65,10 +72,86 @@ impl Default for Config {
             run_as_user: 1000,
             images: Vec::new(),
             default_image: None,
+            code_image: "docker.io/library/busybox:stable".to_owned(),
             // The longest window of a list.
             finished_job_ttl: 7 * 86_400,
+            files: None,
             profiles: Vec::new(),
         }
+    }
+}
+
+/// Files of users, each of whom has a volume. It is mounted in their jobs, and in a helper pod that file operations start when they need it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", default)]
+pub struct FilesConfig {
+    /// Image of the helper pod, with GNU coreutils, findutils, tar and gzip.
+    pub image: String,
+    /// Path of the volume in the helper pod and in jobs; the `path` of the system's file system.
+    pub mount_path: String,
+    /// Name of the PersistentVolumeClaim in each user's namespace.
+    pub claim: String,
+    /// Size of the volumes that Goldcrest claims, such as `10Gi`. If absent, the site makes the claims.
+    pub size: Option<String>,
+    /// Storage class of the volumes that Goldcrest claims; that of the cluster if absent.
+    pub storage_class: Option<String>,
+    /// How the volumes that Goldcrest claims can be used. With `ReadWriteOnce`, the helper pod and the jobs of a user run on one node.
+    pub access_mode: AccessMode,
+    /// Seconds after which a helper pod without use ends, to within ten seconds.
+    #[schemars(range(min = 10))]
+    pub idle_timeout: u32,
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            mount_path: "/home".to_owned(),
+            claim: "home".to_owned(),
+            size: None,
+            storage_class: None,
+            access_mode: AccessMode::ReadWriteMany,
+            idle_timeout: 600,
+        }
+    }
+}
+
+/// How a volume can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum AccessMode {
+    /// By pods on several nodes.
+    ReadWriteMany,
+    /// By pods on one node.
+    ReadWriteOnce,
+}
+
+impl AccessMode {
+    /// The word of Kubernetes.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWriteMany => "ReadWriteMany",
+            Self::ReadWriteOnce => "ReadWriteOnce",
+        }
+    }
+}
+
+impl FilesConfig {
+    fn mistakes(&self, impersonate: bool) -> impl Iterator<Item = Mistake> + use<> {
+        let path = self.mount_path.as_str();
+        let is_below = path.starts_with('/') && path.len() > 1 && !path.split('/').any(|part| part == "..");
+        let is_own = path == "/goldcrest" || path.starts_with("/goldcrest/");
+        let is_amount = |size: &String| thousandths(&Quantity(size.clone())).is_some_and(|amount| amount > 0);
+        let found = [
+            (impersonate, "", "needs Goldcrest's own identity", "no files, or impersonate: false"),
+            (self.image.is_empty(), ".image", "is missing", "an image with GNU coreutils, findutils and tar"),
+            (!is_below, ".mount_path", "is no absolute path below /", "such as /home"),
+            (is_own, ".mount_path", "is where Goldcrest has files of its own", "such as /home"),
+            (!self.size.iter().all(is_amount), ".size", "is no amount that Kubernetes knows", "such as 10Gi"),
+            (!is_name(&self.claim), ".claim", "is no name that Kubernetes allows", "such as home"),
+            (self.idle_timeout < 10, ".idle_timeout", "is too short", "from 10 seconds"),
+        ];
+        let wrong = found.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+        wrong.map(|(_, key, message, allowed)| (format!("files{key}"), message.to_owned(), allowed.to_owned()))
     }
 }
 
@@ -205,12 +288,16 @@ impl Config {
                 add(&format!("images[{index}]"), format!("is no pattern for images: {image}"), "such as registry.example.org/science/*");
             }
         }
+        if !is_image(&self.code_image) {
+            add("code_image", format!("is no name of an image: {}", self.code_image), "such as docker.io/library/busybox:stable");
+        }
         for (index, manifest) in self.namespace_manifests.iter().enumerate() {
             if let Err(reason) = NamespaceManifest::read(manifest) {
                 let allowed = "a ResourceQuota, a LimitRange or a NetworkPolicy, without a namespace";
                 add(&format!("namespace_manifests[{index}]"), reason, allowed);
             }
         }
+        found.extend(self.files.iter().flat_map(|files| files.mistakes(self.impersonate)));
         for (index, profile) in self.profiles.iter().enumerate() {
             let is_known = self.profiles[..index].iter().any(|other| other.name == profile.name);
             found.extend(
@@ -220,6 +307,11 @@ impl Config {
             );
         }
         found
+    }
+
+    /// Whether there is a profile of this name.
+    pub fn has_profile(&self, name: &str) -> bool {
+        self.profiles().iter().any(|profile| profile.name == name)
     }
 
     /// The profiles, the default one first.
@@ -272,7 +364,15 @@ mod tests {
             (json!({"namespace": "Jobs-{user}"}), "namespace"),
             (json!({"finished_job_ttl": 0}), "finished_job_ttl"),
             (json!({"run_as_user": 0}), "run_as_user"),
+            (json!({"files": {}}), "files.image"),
+            (json!({"files": {"image": "a", "mount_path": "/a/../b"}}), "files.mount_path"),
+            (json!({"files": {"image": "a", "mount_path": "/goldcrest/a"}}), "files.mount_path"),
+            (json!({"files": {"image": "a", "size": "ten"}}), "files.size"),
+            (json!({"files": {"image": "a", "claim": "My Home"}}), "files.claim"),
+            (json!({"files": {"image": "a", "idle_timeout": 5}}), "files.idle_timeout"),
+            (json!({"files": {"image": "a"}, "impersonate": true}), "files"),
             (json!({"images": ["a b"]}), "images[0]"),
+            (json!({"code_image": "a b"}), "code_image"),
             (json!({"namespace_manifests": [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}]}), "namespace_manifests[0]"),
             (json!({"profiles": [{"name": "a"}, {"name": "a"}]}), "profiles[1].name"),
             (json!({"profiles": [{"name": "a b"}]}), "profiles[0].name"),

@@ -2,11 +2,14 @@
 //!
 //! Nothing is sent a second time here. Each request is made as Goldcrest itself, or in a user's name where the site wants that.
 
-use std::error::Error;
+use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::AsyncReadExt;
+use futures::future::ready;
+use futures::sink::{Sink, SinkExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use http_types::Request as HttpRequest;
 use k8s_openapi::Resource;
@@ -22,10 +25,10 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::Config;
+use super::failure::ApiFailure;
 use super::names::{CONTAINER, GOLDCREST};
 use crate::domain::Username;
 use crate::error::ErrorChain;
-use crate::scheduler::SchedulerError;
 
 /// The objects of one page of a list, and the most that are read in all.
 const PAGE: u32 = 500;
@@ -35,13 +38,16 @@ const MAX_OBJECTS: usize = 100_000;
 const PIECE: usize = 16 * 1024;
 
 /// What a container has written, in pieces.
-pub(super) type Output = BoxStream<'static, Result<Bytes, Failure>>;
+pub(super) type Output = BoxStream<'static, Result<Bytes, ApiFailure>>;
 
 /// The messages of a command that runs.
-pub(super) type Messages = BoxStream<'static, Result<Bytes, Failure>>;
+pub(super) type Messages = BoxStream<'static, Result<Bytes, ApiFailure>>;
+
+/// Where messages for a command go.
+pub(super) type Input = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
 
 /// The changes of objects.
-pub(super) type Events<T> = BoxStream<'static, Result<WatchEvent<T>, Failure>>;
+pub(super) type Events<T> = BoxStream<'static, Result<WatchEvent<T>, ApiFailure>>;
 
 /// The selectors of a list; empty ones choose everything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,76 +99,6 @@ pub(super) enum Created<T> {
     New(T),
     /// One of that name is there already.
     Exists,
-}
-
-/// Why a request failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The API server refused it.
-    Refused {
-        /// The status code of HTTP.
-        code: u16,
-        /// The API server's word for the case, such as `AlreadyExists`.
-        reason: String,
-        /// The API server's words.
-        message: String,
-    },
-    /// It was not sent.
-    Unreached(String),
-    /// It was sent, and no answer came that could be read.
-    Unanswered(String),
-}
-
-impl Failure {
-    /// Of a request that changes nothing.
-    pub(super) fn of_read(self) -> SchedulerError {
-        match self {
-            Self::Refused { code, message, .. } => refused(code, message),
-            Self::Unreached(reason) | Self::Unanswered(reason) => SchedulerError::Down(reason),
-        }
-    }
-
-    /// Of a request after which what the caller asked for has certainly not happened.
-    pub(super) fn before_write(self) -> SchedulerError {
-        self.of_read()
-    }
-
-    /// Of a request that may have changed something.
-    pub(super) fn of_write(self) -> SchedulerError {
-        match self {
-            Self::Refused { code: 500.., message, .. } | Self::Unanswered(message) => SchedulerError::Unanswered(message),
-            other => other.of_read(),
-        }
-    }
-}
-
-fn refused(code: u16, message: String) -> SchedulerError {
-    match code {
-        400 | 409 | 413 | 422 => SchedulerError::Rejected(message),
-        401 => SchedulerError::Down(format!("the API server does not accept Goldcrest's credentials: {message}")),
-        403 => SchedulerError::Denied(message),
-        404 => SchedulerError::JobNotFound,
-        _ => SchedulerError::Down(format!("the API server answers with {code}: {message}")),
-    }
-}
-
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::Refused { code: status.code, reason: status.reason, message: status.message },
-            kube::Error::Auth(error) => Self::Unreached(format!("no credentials for the API server: {}", ErrorChain(&error))),
-            kube::Error::Service(error) => {
-                let text = chain(error.as_ref());
-                // The connector, which makes the TLS connection too, says so in its client's text; its type is not public.
-                if text.contains("(Connect)") { Self::Unreached(text) } else { Self::Unanswered(text) }
-            }
-            other => Self::Unanswered(ErrorChain(&other).to_string()),
-        }
-    }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    ErrorChain(error).to_string()
 }
 
 /// The connection to one API server, made at its first use.
@@ -224,20 +160,20 @@ impl Connection {
     }
 
     /// One object; none where it is not there.
-    pub(super) async fn get<T>(&self, actor: Actor<'_>, namespace: Option<&str>, name: &str) -> Result<Option<T>, Failure>
+    pub(super) async fn get<T>(&self, actor: Actor<'_>, namespace: Option<&str>, name: &str) -> Result<Option<T>, ApiFailure>
     where
         T: Resource + DeserializeOwned,
     {
         let request = Request::new(path::<T>(namespace)).get(name, &GetParams::default());
         match self.send(actor, request).await {
             Ok(object) => Ok(Some(object)),
-            Err(Failure::Refused { code: 404, .. }) => Ok(None),
+            Err(ApiFailure::Refused { code: 404, .. }) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
     /// The objects that the selectors of labels and fields choose, of one namespace or of all.
-    pub(super) async fn list<T>(&self, actor: Actor<'_>, namespace: Option<&str>, selection: Selection<'_>) -> Result<Vec<T>, Failure>
+    pub(super) async fn list<T>(&self, actor: Actor<'_>, namespace: Option<&str>, selection: Selection<'_>) -> Result<Vec<T>, ApiFailure>
     where
         T: Resource + DeserializeOwned,
     {
@@ -245,7 +181,7 @@ impl Connection {
     }
 
     /// The objects of the whole cluster, with the version from which on their changes can be watched.
-    pub(super) async fn list_all<T>(&self, selection: Selection<'_>) -> Result<(Vec<T>, String), Failure>
+    pub(super) async fn list_all<T>(&self, selection: Selection<'_>) -> Result<(Vec<T>, String), ApiFailure>
     where
         T: Resource + DeserializeOwned,
     {
@@ -257,7 +193,7 @@ impl Connection {
         actor: Actor<'_>,
         namespace: Option<&str>,
         selection: Selection<'_>,
-    ) -> Result<(Vec<T>, String), Failure>
+    ) -> Result<(Vec<T>, String), ApiFailure>
     where
         T: Resource + DeserializeOwned,
     {
@@ -271,7 +207,7 @@ impl Connection {
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 None => return Ok((found, page.metadata.resource_version.unwrap_or_default())),
                 Some(_) if found.len() >= MAX_OBJECTS => {
-                    return Err(Failure::Unanswered(format!("there are more than {MAX_OBJECTS} {}", T::URL_PATH_SEGMENT)));
+                    return Err(ApiFailure::Unanswered(format!("there are more than {MAX_OBJECTS} {}", T::URL_PATH_SEGMENT)));
                 }
                 Some(token) => params.continue_token = Some(token),
             }
@@ -279,7 +215,7 @@ impl Connection {
     }
 
     /// The changes of the objects of the whole cluster after a version, for some minutes.
-    pub(super) async fn watch<T>(&self, selection: Selection<'_>, version: &str) -> Result<Events<T>, Failure>
+    pub(super) async fn watch<T>(&self, selection: Selection<'_>, version: &str) -> Result<Events<T>, ApiFailure>
     where
         T: Resource + Clone + DeserializeOwned + Send + 'static,
     {
@@ -288,24 +224,54 @@ impl Connection {
         let request = self.named(Actor::Own, Request::new(path::<T>(None)).watch(&params, version))?;
         let client = self.client().await?;
         let events = self.within(client.request_events::<T>(request)).await?;
-        Ok(events.map(|event| event.map_err(Failure::from)).boxed())
+        Ok(events.map(|event| event.map_err(ApiFailure::from)).boxed())
     }
 
     /// Runs a command in the container of a pod. Each message begins with the number of its channel.
-    pub(super) async fn exec(&self, actor: Actor<'_>, namespace: &str, pod: &str, command: &[&str]) -> Result<Messages, Failure> {
+    pub(super) async fn exec(&self, actor: Actor<'_>, namespace: &str, pod: &str, command: &[&str]) -> Result<Messages, ApiFailure> {
         let params = AttachParams { container: Some(CONTAINER.to_owned()), ..AttachParams::default() };
-        let request = Request::new(path::<Pod>(Some(namespace))).exec(pod, command.iter().copied(), &params);
+        Ok(self.dial(actor, namespace, pod, command, &params).await?.0)
+    }
+
+    /// The same with input, which has messages too.
+    ///
+    /// # Errors
+    /// Also if the API server cannot end an input before its connection: the command then has none.
+    pub(super) async fn exec_with_input(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<(Messages, Input), ApiFailure> {
+        let params = AttachParams::default().container(CONTAINER).stdin(true);
+        let (messages, input, ends) = self.dial(Actor::Own, namespace, pod, command, &params).await?;
+        if !ends {
+            return Err(ApiFailure::Unreached(
+                "the API server is older than Kubernetes 1.30, where the input of a command cannot be ended".to_owned(),
+            ));
+        }
+        Ok((messages, input))
+    }
+
+    /// The messages of a command, the way for those to it, and whether one of them can end its input.
+    async fn dial(
+        &self,
+        actor: Actor<'_>,
+        namespace: &str,
+        pod: &str,
+        command: &[&str],
+        params: &AttachParams,
+    ) -> Result<(Messages, Input, bool), ApiFailure> {
+        let request = Request::new(path::<Pod>(Some(namespace))).exec(pod, command.iter().copied(), params);
         let request = self.named(actor, request)?;
         let client = self.client().await?;
-        let socket = self.within(client.connect(request)).await?.into_stream();
-        let data = socket.filter_map(|message| async move {
+        let connection = self.within(client.connect(request)).await?;
+        let ends = connection.supports_stream_close();
+        let (input, messages) = connection.into_stream().split();
+        let messages = messages.filter_map(|message| async move {
             match message {
                 Ok(message) if message.is_binary() => Some(Ok(message.into_data())),
                 Ok(_) => None,
-                Err(error) => Some(Err(Failure::Unanswered(chain(&error)))),
+                Err(error) => Some(Err(ApiFailure::Unanswered(ErrorChain(&error).to_string()))),
             }
         });
-        Ok(data.boxed())
+        let input = input.sink_map_err(io::Error::other).with(|message: Bytes| ready(Ok::<_, io::Error>(message.into())));
+        Ok((messages.boxed(), Box::pin(input), ends))
     }
 
     /// How long a request may take.
@@ -314,24 +280,24 @@ impl Connection {
     }
 
     /// Creates an object, once.
-    pub(super) async fn create<T>(&self, actor: Actor<'_>, namespace: Option<&str>, object: &T) -> Result<Created<T>, Failure>
+    pub(super) async fn create<T>(&self, actor: Actor<'_>, namespace: Option<&str>, object: &T) -> Result<Created<T>, ApiFailure>
     where
         T: Resource + Serialize + DeserializeOwned,
     {
         match self.send(actor, creation(namespace, object, false)?).await {
             Ok(object) => Ok(Created::New(object)),
-            Err(Failure::Refused { reason, .. }) if reason == "AlreadyExists" => Ok(Created::Exists),
+            Err(ApiFailure::Refused { reason, .. }) if reason == "AlreadyExists" => Ok(Created::Exists),
             Err(failure) => Err(failure),
         }
     }
 
     /// Asks whether an object could be created.
-    pub(super) async fn dry_run<T: Resource + Serialize>(&self, actor: Actor<'_>, namespace: &str, object: &T) -> Result<(), Failure> {
+    pub(super) async fn dry_run<T: Resource + Serialize>(&self, actor: Actor<'_>, namespace: &str, object: &T) -> Result<(), ApiFailure> {
         self.send::<Value>(actor, creation(Some(namespace), object, true)?).await.map(drop)
     }
 
-    /// Makes an object what it is here, whether it is there or not (server-side apply).
-    pub(super) async fn apply<T>(&self, namespace: &str, object: &T) -> Result<(), Failure>
+    /// Creates an object, or updates it to this state (server-side apply).
+    pub(super) async fn apply<T>(&self, namespace: &str, object: &T) -> Result<(), ApiFailure>
     where
         T: Resource + Serialize + k8s_openapi::Metadata<Ty = ObjectMeta>,
     {
@@ -342,7 +308,7 @@ impl Connection {
     }
 
     /// Changes members of an object (RFC 7386).
-    pub(super) async fn merge<T>(&self, actor: Actor<'_>, namespace: &str, name: &str, patch: &Value) -> Result<T, Failure>
+    pub(super) async fn merge<T>(&self, actor: Actor<'_>, namespace: &str, name: &str, patch: &Value) -> Result<T, ApiFailure>
     where
         T: Resource + DeserializeOwned,
     {
@@ -351,17 +317,17 @@ impl Connection {
         self.send(actor, request).await
     }
 
-    /// Removes an object and, behind it, what it owns. What is not there is removed already.
-    pub(super) async fn delete<T: Resource>(&self, actor: Actor<'_>, namespace: &str, name: &str) -> Result<(), Failure> {
+    /// Removes an object and then the objects that it owns. A missing object counts as removed.
+    pub(super) async fn delete<T: Resource>(&self, actor: Actor<'_>, namespace: &str, name: &str) -> Result<(), ApiFailure> {
         let request = Request::new(path::<T>(Some(namespace))).delete(name, &DeleteParams::background());
         match self.send::<Value>(actor, request).await {
-            Ok(_) | Err(Failure::Refused { code: 404, .. }) => Ok(()),
+            Ok(_) | Err(ApiFailure::Refused { code: 404, .. }) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 
     /// What the container of a pod has written, as it arrives; with `follow`, until the container ends.
-    pub(super) async fn output(&self, actor: Actor<'_>, namespace: &str, pod: &str, follow: bool) -> Result<Output, Failure> {
+    pub(super) async fn output(&self, actor: Actor<'_>, namespace: &str, pod: &str, follow: bool) -> Result<Output, ApiFailure> {
         let params = LogParams { container: Some(CONTAINER.to_owned()), follow, ..LogParams::default() };
         let request = self.named(actor, Request::new(path::<Pod>(Some(namespace))).logs(pod, &params))?;
         let client = self.client().await?;
@@ -375,69 +341,69 @@ impl Connection {
                     piece.truncate(length);
                     Some((Ok(Bytes::from(piece)), Some(body)))
                 }
-                Err(error) => Some((Err(Failure::Unanswered(chain(&error))), None)),
+                Err(error) => Some((Err(ApiFailure::Unanswered(ErrorChain(&error).to_string())), None)),
             }
         });
         Ok(pieces.boxed())
     }
 
     /// Whether the API server is ready, and accepts our credentials.
-    pub(super) async fn ready(&self) -> Result<(), Failure> {
-        let request = HttpRequest::get("/readyz").body(Vec::new()).map_err(|error| Failure::Unreached(error.to_string()))?;
+    pub(super) async fn ready(&self) -> Result<(), ApiFailure> {
+        let request = HttpRequest::get("/readyz").body(Vec::new()).map_err(|error| ApiFailure::Unreached(error.to_string()))?;
         let client = self.client().await?;
         self.answered(client.request_text(request)).await.map(drop)
     }
 
-    async fn client(&self) -> Result<&Client, Failure> {
+    async fn client(&self) -> Result<&Client, ApiFailure> {
         let connected = self.client.get_or_try_init(|| self.connect()).await;
-        connected.map_err(|error| Failure::Unreached(ErrorChain(&error).to_string()))
+        connected.map_err(|error| ApiFailure::Unreached(ErrorChain(&error).to_string()))
     }
 
     /// A request in the name that it is made in.
-    fn named(&self, actor: Actor<'_>, request: BuiltRequest) -> Result<HttpRequest<Vec<u8>>, Failure> {
+    fn named(&self, actor: Actor<'_>, request: BuiltRequest) -> Result<HttpRequest<Vec<u8>>, ApiFailure> {
         let mut request = request.map_err(|error| unbuilt(&error))?;
         if let (Actor::User(user), true) = (actor, self.impersonates) {
-            let name = user.as_str().parse().map_err(|_| Failure::Unreached("the user's name cannot be sent".to_owned()))?;
+            let name = user.as_str().parse().map_err(|_| ApiFailure::Unreached("the user's name cannot be sent".to_owned()))?;
             request.headers_mut().insert("impersonate-user", name);
         }
         Ok(request)
     }
 
-    async fn send<T: DeserializeOwned>(&self, actor: Actor<'_>, request: BuiltRequest) -> Result<T, Failure> {
+    async fn send<T: DeserializeOwned>(&self, actor: Actor<'_>, request: BuiltRequest) -> Result<T, ApiFailure> {
         let request = self.named(actor, request)?;
         let client = self.client().await?;
         let text = self.within(client.request_text(request)).await?;
-        // Not by the client, which would log a text that cannot be read, and with it what a Secret holds.
-        serde_json::from_str(&text).map_err(|error| Failure::Unanswered(format!("the API server's answer is not understood: {error}")))
+        // Not by the client, which would log a text that cannot be read, and with it the content of a Secret.
+        serde_json::from_str(&text).map_err(|error| ApiFailure::Unanswered(format!("the API server's answer is not understood: {error}")))
     }
 
-    async fn within<T>(&self, work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
+    async fn within<T>(&self, work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiFailure> {
         match self.answered(work).await {
-            Err(Failure::Refused { code: 403, .. }) if self.ready().await.is_err() => {
-                Err(Failure::Unreached("the API server is not ready, and forbids everything until it is".to_owned()))
+            Err(ApiFailure::Refused { code: 403, .. }) if self.ready().await.is_err() => {
+                Err(ApiFailure::Unreached("the API server is not ready, and forbids everything until it is".to_owned()))
             }
             outcome => outcome,
         }
     }
 
-    async fn answered<T>(&self, work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
+    async fn answered<T>(&self, work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiFailure> {
         match tokio::time::timeout(self.timeout, work).await {
-            Ok(outcome) => outcome.map_err(Failure::from),
-            Err(_) => Err(Failure::Unanswered(format!("no answer of the API server within {} s", self.timeout.as_secs()))),
+            Ok(outcome) => outcome.map_err(ApiFailure::from),
+            Err(_) => Err(ApiFailure::Unanswered(format!("no answer of the API server within {} s", self.timeout.as_secs()))),
         }
     }
 }
 
 type BuiltRequest = Result<HttpRequest<Vec<u8>>, kube::core::request::Error>;
 
-fn creation<T: Resource + Serialize>(namespace: Option<&str>, object: &T, dry_run: bool) -> Result<BuiltRequest, Failure> {
-    let body = serde_json::to_vec(object).map_err(|error| Failure::Unreached(ErrorChain(&error).to_string()))?;
+fn creation<T: Resource + Serialize>(namespace: Option<&str>, object: &T, dry_run: bool) -> Result<BuiltRequest, ApiFailure> {
+    let body = serde_json::to_vec(object).map_err(|error| ApiFailure::Unreached(ErrorChain(&error).to_string()))?;
     let params = PostParams { dry_run, field_manager: Some(GOLDCREST.to_owned()) };
     Ok(Request::new(path::<T>(namespace)).create(&params, body))
 }
 
-fn unbuilt(error: &kube::core::request::Error) -> Failure {
-    Failure::Unreached(ErrorChain(error).to_string())
+fn unbuilt(error: &kube::core::request::Error) -> ApiFailure {
+    ApiFailure::Unreached(ErrorChain(error).to_string())
 }
 
 /// The path of all objects of a type, in one namespace or in the cluster.
@@ -449,7 +415,7 @@ fn path<T: Resource>(namespace: Option<&str>) -> String {
     }
 }
 
-/// Refuses a kubeconfig that would run a program, or that says what is not done here.
+/// Refuses a kubeconfig that would run a program, or that has members which are not supported here.
 fn check(kubeconfig: &Kubeconfig, context: Option<&str>, allow_exec: bool) -> Result<(), SetupError> {
     let context = context.or(kubeconfig.current_context.as_deref());
     let chosen = kubeconfig.contexts.iter().find(|named| Some(named.name.as_str()) == context).and_then(|named| named.context.as_ref());

@@ -3,23 +3,19 @@
 //! The processes of a pod share one namespace (`manifest.rs`), so that a signal reaches all of a job's, as Slurm's does.
 
 use futures::stream::StreamExt;
-use serde_json::Value;
 use tokio::time::timeout;
 
-use super::connection::{Actor, Failure, Messages};
+use super::connection::{Actor, Messages};
+use super::failure::ApiFailure;
 use super::jobs::{Jobs, rejected};
 use super::names::JobRef;
+use super::process::{Part, part};
 use crate::domain::{JobId, Signal, Username};
 use crate::scheduler::{AttachOutput, SchedulerError};
 use crate::ssh::{CommandError, TransportError};
 
 /// The longest output of a command in bytes, both streams together.
 const MAX_OUTPUT: usize = 4 * 1024 * 1024;
-
-/// The channels of the protocol, each the first byte of a message.
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const STATUS: u8 = 3;
 
 impl Jobs {
     /// Runs a shell command in the container of a job.
@@ -43,7 +39,7 @@ impl Jobs {
         let pod = progress.pod.filter(|_| progress.is_running).ok_or_else(|| rejected("the job does not run"))?;
         let time = self.connection.timeout();
         let run = async {
-            let messages = self.connection.exec(Actor::User(user), &namespace, &pod, command).await.map_err(Failure::of_write)?;
+            let messages = self.connection.exec(Actor::User(user), &namespace, &pod, command).await.map_err(ApiFailure::of_write)?;
             collect(messages).await
         };
         let late = |_| SchedulerError::Command { operation: "attach", source: CommandError::Transport(TransportError::Execution(time)) };
@@ -51,40 +47,22 @@ impl Jobs {
     }
 }
 
-/// Gathers what a command prints, until its status comes.
+/// Collects the output of a command until its status comes.
 async fn collect(mut messages: Messages) -> Result<AttachOutput, SchedulerError> {
     let mut output = AttachOutput { stdout: Vec::new(), stderr: Vec::new(), exit: 0 };
     while let Some(message) = messages.next().await {
-        let message = message.map_err(Failure::of_write)?;
-        let Some((&channel, data)) = message.split_first() else { continue };
-        match channel {
-            STDOUT => output.stdout.extend_from_slice(data),
-            STDERR => output.stderr.extend_from_slice(data),
-            STATUS => {
-                output.exit = exit(data)?;
-                return Ok(output);
-            }
-            _ => {}
+        match part(message.map_err(ApiFailure::of_write)?) {
+            Some(Part::Stdout(bytes)) => output.stdout.extend_from_slice(&bytes),
+            Some(Part::Stderr(bytes)) => output.stderr.extend_from_slice(&bytes),
+            Some(Part::End(Ok(exit))) => return Ok(AttachOutput { exit, ..output }),
+            Some(Part::End(Err(reason))) => return Err(SchedulerError::Rejected(reason)),
+            None => {}
         }
         if output.stdout.len() + output.stderr.len() > MAX_OUTPUT {
             return Err(SchedulerError::TooMuchOutput(MAX_OUTPUT));
         }
     }
     Err(SchedulerError::Unanswered("the API server ended the command's connection before its exit status".to_owned()))
-}
-
-/// The exit status in a `Status` of the API.
-fn exit(status: &[u8]) -> Result<u32, SchedulerError> {
-    let status: Value = serde_json::from_slice(status).unwrap_or_default();
-    if status["status"] == "Success" {
-        return Ok(0);
-    }
-    let causes = status["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let code = causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str()?.parse().ok());
-    code.ok_or_else(|| {
-        let message = status["message"].as_str().filter(|message| !message.is_empty());
-        rejected(message.unwrap_or("the command could not be started, and the API server does not say why"))
-    })
 }
 
 #[cfg(test)]
@@ -95,7 +73,7 @@ mod tests {
     use super::*;
 
     async fn collected(messages: &[&'static [u8]]) -> Result<AttachOutput, SchedulerError> {
-        let messages: Vec<Result<Bytes, Failure>> = messages.iter().map(|message| Ok(Bytes::from_static(message))).collect();
+        let messages: Vec<Result<Bytes, ApiFailure>> = messages.iter().map(|message| Ok(Bytes::from_static(message))).collect();
         collect(stream::iter(messages).boxed()).await
     }
 

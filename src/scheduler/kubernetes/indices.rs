@@ -23,7 +23,7 @@ impl Tasks {
     /// # Errors
     /// When the indices are others than all from 0 to a last one.
     pub(super) fn read(indices: &ArrayIndices) -> Result<Self, SchedulerError> {
-        let refused = |reason| SchedulerError::Member { member: "array", reason };
+        let refused = |reason| SchedulerError::member("array", reason);
         let (list, limit) = indices.as_str().split_once('%').map_or((indices.as_str(), None), |(list, limit)| (list, Some(limit)));
         let last = if list == "0" { Some("0") } else { list.strip_prefix("0-") };
         let last: Option<u32> = last.and_then(|last| last.parse().ok());

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::Config;
 use super::cache::{Cache, REFUSALS};
-use super::connection::{Actor, Connection, Failure, Selection, SetupError};
+use super::connection::{Actor, Connection, Selection, SetupError};
+use super::failure::ApiFailure;
 use super::names::{self, GIVEN_UP, JobRef, OURS, POD_JOB};
 use super::state::Observed;
 use super::tenant::Tenants;
@@ -83,7 +84,7 @@ impl Jobs {
         let ours = Selection { labels: OURS, fields: "" };
         let jobs = self.connection.list::<KubernetesJob>(actor, scope, ours);
         let pods = self.connection.list::<Pod>(actor, scope, ours);
-        let (jobs, pods) = futures::future::try_join(jobs, pods).await.map_err(Failure::of_read)?;
+        let (jobs, pods) = futures::future::try_join(jobs, pods).await.map_err(ApiFailure::of_read)?;
         self.with_refusals(user, namespace, jobs, pods).await
     }
 
@@ -91,7 +92,7 @@ impl Jobs {
         let (actor, scope, labels) = (Actor::User(user), Some(namespace), format!("{OURS},{POD_JOB}={name}"));
         let job = self.connection.get::<KubernetesJob>(actor, scope, name);
         let pods = self.connection.list::<Pod>(actor, scope, Selection { labels: &labels, fields: "" });
-        let (job, pods) = futures::future::try_join(job, pods).await.map_err(Failure::of_read)?;
+        let (job, pods) = futures::future::try_join(job, pods).await.map_err(ApiFailure::of_read)?;
         self.with_refusals(user, namespace, job.filter(names::is_ours).into_iter().collect(), pods).await
     }
 
@@ -107,14 +108,14 @@ impl Jobs {
         if !observed.lacks_pods() {
             return Ok(observed);
         }
-        let refusals = self.connection.list::<Event>(Actor::User(user), Some(namespace), REFUSALS).await.map_err(Failure::of_read)?;
+        let refusals = self.connection.list::<Event>(Actor::User(user), Some(namespace), REFUSALS).await.map_err(ApiFailure::of_read)?;
         Ok(observed.with_refusals(&shared(refusals)))
     }
 
     /// Ends the jobs that Kubernetes would go on trying although nothing will come of them.
     async fn end_hopeless(&self, user: &Username, namespace: &str, observed: &Observed) {
         for (name, reason) in observed.hopeless() {
-            // Whoever looks next tries again.
+            // The next request tries again.
             if let Err(failure) = self.end(user, namespace, &name, (GIVEN_UP, &reason)).await {
                 tracing::warn!(job = name, namespace, ?failure, "a job that cannot run could not be ended");
             }
@@ -122,7 +123,13 @@ impl Jobs {
     }
 
     /// Ends a Job and says why: its pods go, and no more come. It stays for as long as any that has finished.
-    pub(super) async fn end(&self, user: &Username, namespace: &str, name: &str, (annotation, value): (&str, &str)) -> Result<(), Failure> {
+    pub(super) async fn end(
+        &self,
+        user: &Username,
+        namespace: &str,
+        name: &str,
+        (annotation, value): (&str, &str),
+    ) -> Result<(), ApiFailure> {
         let patch = json!({
             "metadata": {"annotations": {annotation: value}},
             // A Job that is held, or has no place yet, begins to count its time with this, and starts nothing.
@@ -132,7 +139,7 @@ impl Jobs {
     }
 
     /// Changes members of a Job.
-    pub(super) async fn change(&self, user: &Username, namespace: &str, name: &str, patch: &Value) -> Result<(), Failure> {
+    pub(super) async fn change(&self, user: &Username, namespace: &str, name: &str, patch: &Value) -> Result<(), ApiFailure> {
         let changed = self.connection.merge::<KubernetesJob>(Actor::User(user), namespace, name, patch).await?;
         self.cache.store(changed);
         Ok(())

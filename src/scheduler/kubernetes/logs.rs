@@ -12,7 +12,8 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Actor, Failure, Output};
+use super::connection::{Actor, Output};
+use super::failure::ApiFailure;
 use super::jobs::{Jobs, rejected};
 use super::names::JobRef;
 use super::state::Progress;
@@ -36,9 +37,9 @@ impl JobOutputs for Outputs {
         let (namespace, progress) = progress(&self.0, user, id).await?;
         let Some(pod) = progress.pod else { return Ok(stream::empty().boxed()) };
         match self.0.connection.output(Actor::User(user), &namespace, &pod, false).await {
-            Ok(output) => Ok(output.map(|piece| piece.map(OutputPart::Data).map_err(Failure::of_read)).boxed()),
+            Ok(output) => Ok(output.map(|piece| piece.map(OutputPart::Data).map_err(ApiFailure::of_read)).boxed()),
             // The container has not begun, or its pod was removed a moment ago.
-            Err(Failure::Refused { code: 400 | 404, .. }) => Ok(stream::empty().boxed()),
+            Err(ApiFailure::Refused { code: 400 | 404, .. }) => Ok(stream::empty().boxed()),
             Err(failure) => Err(failure.of_read()),
         }
     }
@@ -86,7 +87,7 @@ struct Follower {
     user: Username,
     id: JobId,
     changes: watch::Receiver<u64>,
-    /// The end of what was given.
+    /// The end of the output that was sent.
     offset: u64,
     reading: Reading,
     /// How many attempts to open a stream have failed since the last success.
@@ -171,11 +172,11 @@ impl Follower {
                 };
                 Ok(())
             }
-            Err(Failure::Refused { code: 400 | 404, .. }) if progress.is_over => {
+            Err(ApiFailure::Refused { code: 400 | 404, .. }) if progress.is_over => {
                 self.reading = Reading::Over;
                 Ok(())
             }
-            Err(Failure::Refused { code: 400 | 404, .. }) => {
+            Err(ApiFailure::Refused { code: 400 | 404, .. }) => {
                 self.wait().await;
                 Ok(())
             }
@@ -186,7 +187,7 @@ impl Follower {
     /// What the end of a stream means.
     async fn end_of_stream(&mut self) -> Option<OutputPart> {
         match std::mem::replace(&mut self.reading, Reading::Past) {
-            // It is shorter than what was given: it began anew.
+            // It is shorter than the output that was sent: it began anew.
             Reading::Present { position, .. } if position < self.offset => {
                 self.offset = 0;
                 Some(OutputPart::Restarted)

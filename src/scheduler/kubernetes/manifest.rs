@@ -8,17 +8,29 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
-    ResourceRequirements, SeccompProfile, Secret, SecretKeySelector, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
+    Capabilities, Container, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext,
+    PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, Secret, SecretKeySelector, SecretVolumeSource, SecurityContext,
+    Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::admission::{self, Refusal};
-use super::config::{Profile, TolerationConfig};
+use super::admission::{self, Disallowed};
+use super::config::{FilesConfig, Profile, TolerationConfig};
 use super::names::{ACCOUNT, CONTAINER, GOLDCREST, JOB_NAME, MANAGED_BY, POD_INDEX, POD_JOB, PROFILE, REQUEST, USER};
+use super::program::{self, CODE};
 use super::request::JobRequest;
 use crate::domain::{Overlap, ScheduleDescription, Username, text_to_bytes};
 use crate::scheduler::SubmissionKey;
+
+/// The name of the user's volume in a pod.
+const FILES: &str = "files";
+
+/// The user's volume, and where it is in every pod.
+pub(super) fn files_volume(config: &FilesConfig) -> (Volume, VolumeMount) {
+    let source = PersistentVolumeClaimVolumeSource { claim_name: config.claim.clone(), read_only: None };
+    let volume = Volume { name: FILES.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() };
+    (volume, VolumeMount { name: FILES.to_owned(), mount_path: config.mount_path.clone(), ..VolumeMount::default() })
+}
 
 /// The key of the script in the Secret.
 pub(super) const SCRIPT: &str = "script";
@@ -32,12 +44,14 @@ const STARTING_DEADLINE: i64 = 300;
 const MAX_HISTORY: i32 = 1000;
 
 /// What the site wants of every job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Policy {
     /// The user and group that jobs run as; 0 for the image's.
     pub(super) run_as_user: u32,
     /// For how many seconds a finished Job is kept.
     pub(super) finished_job_ttl: u32,
+    /// The image that unpacks the code of a job.
+    pub(super) code_image: String,
 }
 
 /// The objects of one job.
@@ -46,7 +60,9 @@ pub(super) struct Manifests<'a> {
     pub(super) name: &'a str,
     pub(super) user: &'a Username,
     pub(super) key: Option<&'a SubmissionKey>,
-    pub(super) policy: Policy,
+    pub(super) policy: &'a Policy,
+    /// The user's volume, where the site has given them one.
+    pub(super) files: Option<&'a FilesConfig>,
 }
 
 impl Manifests<'_> {
@@ -54,7 +70,7 @@ impl Manifests<'_> {
     ///
     /// # Errors
     /// What `admission` refuses.
-    pub(super) fn job(&self) -> Result<Job, Refusal> {
+    pub(super) fn job(&self) -> Result<Job, Disallowed> {
         Ok(Job { metadata: self.metadata(Some(self.name)), spec: Some(self.spec()?), status: None })
     }
 
@@ -62,7 +78,7 @@ impl Manifests<'_> {
     ///
     /// # Errors
     /// What `admission` refuses.
-    pub(super) fn cron_job(&self, schedule: &ScheduleDescription) -> Result<CronJob, Refusal> {
+    pub(super) fn cron_job(&self, schedule: &ScheduleDescription) -> Result<CronJob, Disallowed> {
         let mut metadata = self.metadata(Some(self.name));
         // The name is the schedule's, which its jobs have too.
         metadata.annotations.get_or_insert_default().extend(schedule.name.clone().map(|name| (JOB_NAME.to_owned(), name)));
@@ -80,7 +96,7 @@ impl Manifests<'_> {
         Ok(CronJob { metadata, spec: Some(spec), status: None })
     }
 
-    fn spec(&self) -> Result<JobSpec, Refusal> {
+    fn spec(&self) -> Result<JobSpec, Disallowed> {
         let JobRequest { job, tasks, .. } = self.request;
         let count = tasks.map(|tasks| signed(tasks.count));
         let spec = JobSpec {
@@ -104,17 +120,20 @@ impl Manifests<'_> {
         Ok(spec)
     }
 
-    /// Adds what the site says of the job's profile.
+    /// Adds the site's settings for the job's profile.
     fn place(&self, pod: &mut PodSpec) {
         let Profile { node_selector, tolerations, priority_class, .. } = self.request.profile;
         pod.node_selector = Some(node_selector.clone()).filter(|labels| !labels.is_empty());
         pod.tolerations = Some(tolerations.iter().map(toleration).collect::<Vec<_>>()).filter(|list| !list.is_empty());
         pod.priority_class_name.clone_from(priority_class);
+        let Some((volume, mount)) = self.files.map(files_volume) else { return };
+        pod.volumes.get_or_insert_default().push(volume);
+        pod.containers.iter_mut().for_each(|container| container.volume_mounts.get_or_insert_default().push(mount.clone()));
     }
 
     /// The Secret, which goes with the Job or CronJob that owns it.
     pub(super) fn secret(&self, kind: &str, owner: &ObjectMeta) -> Secret {
-        let JobRequest { job, script, .. } = self.request;
+        let JobRequest { job, .. } = self.request;
         let variables = job.environment.iter().map(|(name, value)| (variable_key(name), ByteString(text_to_bytes(value))));
         let owner = OwnerReference {
             api_version: "batch/v1".to_owned(),
@@ -125,10 +144,19 @@ impl Manifests<'_> {
         };
         Secret {
             metadata: ObjectMeta { owner_references: Some(vec![owner]), ..self.metadata(Some(self.name)) },
-            data: Some(variables.chain([(SCRIPT.to_owned(), ByteString(text_to_bytes(script)))]).collect()),
+            data: Some(variables.chain(self.content()).collect()),
             immutable: Some(true),
             type_: Some("Opaque".to_owned()),
             ..Secret::default()
+        }
+    }
+
+    /// What is run, as far as it is no part of the image.
+    fn content(&self) -> Option<(String, ByteString)> {
+        let JobRequest { job, script, .. } = self.request;
+        match &job.program {
+            None => Some((SCRIPT.to_owned(), ByteString(text_to_bytes(script)))),
+            Some(program) => program.code.as_ref().map(|code| (CODE.to_owned(), ByteString(code.to_vec()))),
         }
     }
 
@@ -148,10 +176,10 @@ impl Manifests<'_> {
 
     fn pod(&self) -> PodSpec {
         let time_limit = self.request.time_limit;
-        let id = Some(i64::from(self.policy.run_as_user)).filter(|id| *id > 0);
-        PodSpec {
+        let program = self.request.job.program.as_ref();
+        let mut pod = PodSpec {
             containers: vec![self.container()],
-            volumes: Some(vec![self.script_volume()]),
+            volumes: program.is_none().then(|| vec![self.script_volume()]),
             // Of the pod, so that only the time counts that it runs.
             active_deadline_seconds: time_limit.map(i64::from),
             restart_policy: Some("Never".to_owned()),
@@ -159,40 +187,38 @@ impl Manifests<'_> {
             enable_service_links: Some(false),
             // So that a signal reaches all processes of the job, the first one too.
             share_process_namespace: Some(true),
-            security_context: Some(PodSecurityContext {
-                run_as_user: id,
-                run_as_group: id,
-                run_as_non_root: id.map(|_| true),
-                fs_group: id,
-                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-                ..PodSecurityContext::default()
-            }),
+            security_context: Some(pod_security(self.policy.run_as_user)),
             ..PodSpec::default()
+        };
+        if program.is_some_and(|program| program.code.is_some()) {
+            program::add_code(&mut pod, self.name, &self.policy.code_image);
         }
+        pod
     }
 
     fn container(&self) -> Container {
         let JobRequest { job, script, image, .. } = self.request;
         let resources = self.request.resources();
+        let (command, args) = match &job.program {
+            Some(program) => program::words(program),
+            None => (Some(command(script)), None),
+        };
+        let script_mount = || VolumeMount {
+            name: SCRIPT.to_owned(),
+            mount_path: SCRIPT_DIRECTORY.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        };
         Container {
             name: CONTAINER.to_owned(),
             image: Some(image.clone()),
-            command: Some(command(script)),
+            command,
+            args,
             working_dir: Some(job.working_directory.to_text()),
             env: Some(self.environment()),
             resources: Some(ResourceRequirements { limits: Some(resources.clone()), requests: Some(resources), claims: None }),
-            security_context: Some(SecurityContext {
-                allow_privilege_escalation: Some(false),
-                privileged: Some(false),
-                capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
-                ..SecurityContext::default()
-            }),
-            volume_mounts: Some(vec![VolumeMount {
-                name: SCRIPT.to_owned(),
-                mount_path: SCRIPT_DIRECTORY.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            }]),
+            security_context: Some(container_security()),
+            volume_mounts: job.program.is_none().then(|| vec![script_mount()]),
             ..Container::default()
         }
     }
@@ -221,6 +247,29 @@ impl Manifests<'_> {
         let secret =
             SecretVolumeSource { secret_name: Some(self.name.to_owned()), items: Some(vec![item]), ..SecretVolumeSource::default() };
         Volume { name: SCRIPT.to_owned(), secret: Some(secret), ..Volume::default() }
+    }
+}
+
+/// Whom the processes of a pod run as; the image says it with 0.
+pub(super) fn pod_security(user: u32) -> PodSecurityContext {
+    let id = Some(i64::from(user)).filter(|id| *id > 0);
+    PodSecurityContext {
+        run_as_user: id,
+        run_as_group: id,
+        run_as_non_root: id.map(|_| true),
+        fs_group: id,
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// What keeps the processes of a container inside it.
+pub(super) fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        privileged: Some(false),
+        capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
+        ..SecurityContext::default()
     }
 }
 
@@ -279,13 +328,13 @@ pub(super) fn requests(spec: &PodSpec) -> BTreeMap<&str, i128> {
 mod tests {
     use super::super::images::Images;
     use super::*;
-    use crate::domain::{ArrayIndices, JobDescription, JobScript, RemotePath};
+    use crate::domain::{ArrayIndices, ImageProgram, JobDescription, JobScript, RemotePath};
 
     fn made(job: &JobDescription, run_as_user: u32) -> (Job, Secret) {
         let (profiles, image, user) = ([Profile::default()], "registry.test/a:1".to_owned(), Username::new("ada").unwrap());
         let request = JobRequest::read(job, &profiles, Some(&image), &Images::new(&[], [&image])).unwrap();
-        let policy = Policy { run_as_user, finished_job_ttl: 60 };
-        let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy };
+        let policy = Policy { run_as_user, finished_job_ttl: 60, code_image: "registry.test/unzip:1".to_owned() };
+        let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy: &policy, files: None };
         let owner = ObjectMeta { uid: Some("u-1".to_owned()), ..ObjectMeta::default() };
         (manifests.job().unwrap(), manifests.secret("Job", &owner))
     }
@@ -330,6 +379,36 @@ mod tests {
         let data = secret.data.unwrap();
         assert_eq!(data["env.WORD"].0, b"s3cret $(HOME)");
         assert!(data["script"].0.starts_with(b"#!/bin/bash -e\n"));
+    }
+
+    #[test]
+    fn a_program_of_an_image_has_its_own_words_and_its_code_is_unpacked_by_the_sites_image() {
+        let program = |code: Option<&[u8]>| {
+            let mut job = described();
+            job.working_directory = RemotePath::from_text("/code").unwrap();
+            let (command, arguments) = (vec!["python".to_owned()], vec!["$(WORD)".to_owned()]);
+            job.program = Some(ImageProgram { command, arguments, code: code.map(Into::into) });
+            let (job, secret) = made(&job, 1000);
+            (job.spec.unwrap().template.spec.unwrap(), secret.data.unwrap())
+        };
+        let (pod, data) = program(None);
+        let container = &pod.containers[0];
+        assert_eq!(
+            (container.command.as_deref().unwrap(), container.args.as_deref().unwrap()),
+            (&["python".to_owned()][..], &["$(WORD)".to_owned()][..])
+        );
+        assert_eq!((&pod.volumes, &pod.init_containers, &container.volume_mounts), (&None, &None, &None));
+        assert_eq!(data.keys().collect::<Vec<_>>(), ["env.WORD"]);
+
+        let (pod, data) = program(Some(b"PK\x05\x06"));
+        assert_eq!(data["code"].0, b"PK\x05\x06");
+        let [unpack] = &pod.init_containers.unwrap()[..] else { panic!("one container unpacks") };
+        let container = &pod.containers[0];
+        assert_eq!(unpack.image.as_deref(), Some("registry.test/unzip:1"));
+        assert_eq!((&unpack.security_context, &unpack.resources, &unpack.env), (&container.security_context, &container.resources, &None));
+        let [mount] = container.volume_mounts.as_deref().unwrap() else { panic!("one mount") };
+        assert_eq!((mount.name.as_str(), mount.mount_path.as_str()), ("code", "/code"));
+        assert!(pod.volumes.unwrap().iter().all(|volume| volume.secret.is_some() || volume.empty_dir.is_some()));
     }
 
     #[test]

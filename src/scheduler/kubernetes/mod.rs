@@ -12,6 +12,9 @@ mod cache;
 mod config;
 mod connection;
 mod exec;
+mod failure;
+mod files;
+mod helper;
 mod images;
 mod indices;
 mod jobs;
@@ -19,13 +22,17 @@ mod logs;
 mod manifest;
 mod names;
 mod namespace_pattern;
+mod native;
 mod pod;
+mod process;
+mod program;
 mod quantity;
 mod quotas;
 mod removed;
 mod request;
 mod schedules;
 mod site;
+mod start;
 mod state;
 mod submit;
 mod template;
@@ -38,10 +45,13 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, Secret};
 use serde_json::json;
 
-pub use config::{Config, Mistake, PodSecurity, Profile, TolerationConfig};
+pub use config::{AccessMode, Config, FilesConfig, Mistake, PodSecurity, Profile, TolerationConfig};
 pub use connection::SetupError;
 
-use self::connection::{Actor, Failure, Selection};
+use self::connection::{Actor, Selection};
+use self::failure::ApiFailure;
+use self::files::HelperPods;
+use self::helper::Helper;
 use self::images::Images;
 use self::jobs::{Jobs, is_over, rejected};
 use self::logs::Outputs;
@@ -50,12 +60,14 @@ use self::names::{CANCELLED_BY, JobRef, OURS};
 use self::quotas::Quotas;
 use self::request::NO_SCRIPT_PATH;
 use super::{
-    AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
+    AttachOutput, ChangeListener, JobOutputs, NativeJobs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted,
+    UnsupportedOperation,
 };
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
     Node, Partition, Principal, Reported, Reservation, ResourceUsage, Username, bytes_to_text,
 };
+use crate::ssh::Transport;
 
 const NO_REQUEUE: &str = "a Job runs once: submit it again";
 const NO_NEW_LIMIT: &str = "the time limit of a pod is set when the job is submitted";
@@ -69,6 +81,7 @@ pub struct Kubernetes {
     images: Images,
     default_image: Option<String>,
     policy: Policy,
+    files: Option<FilesConfig>,
 }
 
 impl Kubernetes {
@@ -86,9 +99,20 @@ impl Kubernetes {
             jobs,
             images: Images::new(&config.images, named),
             default_image: config.default_image.clone(),
-            policy: Policy { run_as_user: config.run_as_user, finished_job_ttl: config.finished_job_ttl },
+            policy: Policy {
+                run_as_user: config.run_as_user,
+                finished_job_ttl: config.finished_job_ttl,
+                code_image: config.code_image.clone(),
+            },
             profiles,
+            files: config.files.clone(),
         })
+    }
+
+    /// The way to the files of users, where the site has given them volumes.
+    pub fn files(&self) -> Option<Arc<dyn Transport>> {
+        let helper = Helper::new(self.files.clone()?, self.policy.run_as_user);
+        Some(Arc::new(HelperPods::new(Arc::clone(&self.jobs), helper)))
     }
 
     async fn suspend(&self, user: &Username, id: &JobId, suspend: bool) -> Result<(), SchedulerError> {
@@ -97,11 +121,11 @@ impl Kubernetes {
             return Err(rejected("the job runs already: a job is held before it starts"));
         }
         let patch = json!({"spec": {"suspend": suspend}});
-        self.jobs.change(user, &namespace, id.as_str(), &patch).await.map_err(Failure::of_write)
+        self.jobs.change(user, &namespace, id.as_str(), &patch).await.map_err(ApiFailure::of_write)
     }
 
     async fn node_objects(&self) -> Result<Vec<KubernetesNode>, SchedulerError> {
-        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(Failure::of_read)
+        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(ApiFailure::of_read)
     }
 }
 
@@ -161,7 +185,7 @@ impl Scheduler for Kubernetes {
         let (namespace, observed) = self.jobs.one(user, name).await?;
         // Jobs of a schedule share its Secret.
         let secret = observed.script_secret().unwrap_or_else(|| name.to_owned());
-        let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(Failure::of_read)?;
+        let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(ApiFailure::of_read)?;
         let script = secret.and_then(|mut secret| secret.data.as_mut()?.remove(SCRIPT)).map(|script| bytes_to_text(&script.0));
         let (standard_input, standard_output, standard_error) = (None, None, None);
         Ok(vec![JobMetadata { id: id.clone(), script, standard_input, standard_output, standard_error, is_array: false }].into())
@@ -171,7 +195,7 @@ impl Scheduler for Kubernetes {
         let user = &principal.username;
         let (namespace, _) = self.jobs.changeable(user, id).await?;
         let ended = self.jobs.end(user, &namespace, id.as_str(), (CANCELLED_BY, user.as_str())).await;
-        ended.map(Reported::from).map_err(Failure::of_write)
+        ended.map(Reported::from).map_err(ApiFailure::of_write)
     }
 
     async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
@@ -215,7 +239,7 @@ impl Scheduler for Kubernetes {
 
     async fn nodes(&self, _: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         let ours = Selection { labels: OURS, fields: "" };
-        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(Failure::of_read) };
+        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(ApiFailure::of_read) };
         let (nodes, pods) = futures::future::try_join(self.node_objects(), pods).await?;
         Ok(site::nodes(&nodes, &pods, &self.profiles).into())
     }
@@ -255,6 +279,10 @@ impl Scheduler for Kubernetes {
         Some(self)
     }
 
+    fn native_jobs(&self) -> Option<&dyn NativeJobs> {
+        Some(self)
+    }
+
     fn profiles(&self) -> Option<Vec<JobProfile>> {
         Some(site::profiles(&self.profiles, self.default_image.as_deref()))
     }
@@ -264,6 +292,6 @@ impl Scheduler for Kubernetes {
     }
 
     async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
-        self.jobs.connection.ready().await.map_err(Failure::of_read)
+        self.jobs.connection.ready().await.map_err(ApiFailure::of_read)
     }
 }

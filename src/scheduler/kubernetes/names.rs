@@ -35,7 +35,7 @@ pub(super) const GIVEN_UP: &str = "goldcrest/given-up";
 /// The longest readable part of a name.
 const MAX_READABLE: usize = 30;
 
-/// A name for a job without a key: what its own name leaves, and random digits.
+/// A name for a job without a key: the valid characters of its own name, and random digits.
 pub(super) fn fresh_name(name: Option<&str>) -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     let readable = readable(name.unwrap_or_default(), MAX_READABLE);
@@ -43,7 +43,7 @@ pub(super) fn fresh_name(name: Option<&str>) -> String {
     format!("{readable}-{}", &random[..12])
 }
 
-/// The name of the job that a key stands for, which nobody can take for another one's: it lies in the user's own namespace.
+/// The job name for a key. It lies in the user's own namespace, so no other user can take it.
 pub(super) fn name_of(key: &SubmissionKey) -> String {
     format!("job-{}", key.name())
 }

@@ -24,8 +24,8 @@ impl NamespacePattern {
         is_pattern.then(|| Self { before: before.to_owned(), after: after.to_owned() })
     }
 
-    /// The namespace of a user. A name that is no name in Kubernetes loses what is not, and gets a digest of the whole instead, behind two `-`
-    /// that no name keeps by itself.
+    /// The namespace of a user. A user name that is not valid in Kubernetes loses its invalid characters and gets `--` and a digest of the whole
+    /// name. No valid name contains `--` here.
     pub(super) fn of(&self, user: &Username) -> String {
         let whole = user.as_str();
         let mut name = readable(whole, MAX_READABLE);

@@ -43,11 +43,11 @@ pub(super) fn state(pod: &Pod) -> PodState {
     let container = container.and_then(|container| container.state.as_ref());
     let found = match (container, status.phase.as_deref()) {
         (Some(ContainerState { terminated: Some(terminated), .. }), _) => ended(status, terminated),
-        (_, Some("Failed")) => lost(status),
+        (_, Some("Failed")) => not_prepared(status).unwrap_or_else(|| lost(status)),
         (Some(ContainerState { running: Some(running), .. }), _) => {
             PodState { state: "RUNNING", start: seconds(running.started_at.as_ref()), ..PodState::default() }
         }
-        (Some(ContainerState { waiting: Some(waiting), .. }), _) => waits(waiting),
+        (Some(ContainerState { waiting: Some(waiting), .. }), _) => waits(preparation_waits(status).unwrap_or(waiting)),
         _ => pending(unschedulable(status)),
     };
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
@@ -77,6 +77,34 @@ fn ended(status: &PodStatus, terminated: &ContainerStateTerminated) -> PodState 
         end: seconds(terminated.finished_at.as_ref()).filter(|end| *end > 0),
         ..PodState::default()
     }
+}
+
+/// The states of the containers that prepare the pod.
+fn preparations(status: &PodStatus) -> impl Iterator<Item = &ContainerState> {
+    status.init_container_statuses.iter().flatten().filter_map(|container| container.state.as_ref())
+}
+
+/// What the pod's preparation waits for, such as an image.
+fn preparation_waits(status: &PodStatus) -> Option<&ContainerStateWaiting> {
+    preparations(status).find_map(|state| state.waiting.as_ref())
+}
+
+/// The pod failed before its container began.
+fn not_prepared(status: &PodStatus) -> Option<PodState> {
+    let failed = preparations(status).find_map(|state| state.terminated.as_ref()).filter(|ended| ended.exit_code != 0)?;
+    let (reason, message) = (failed.reason.as_deref().unwrap_or_default(), failed.message.as_deref());
+    let what = match reason {
+        "" | "Error" => format!("CodeNotUnpacked: exit code {}", failed.exit_code),
+        reason => format!("CodeNotUnpacked: {reason}"),
+    };
+    // A pod that was ended from outside says so itself.
+    (status.reason.is_none() && disruption(status).is_none()).then(|| PodState {
+        state: "FAILED",
+        reason: reason_text(Some(&what), message),
+        exit_code: Some(failed.exit_code),
+        end: seconds(failed.finished_at.as_ref()),
+        ..PodState::default()
+    })
 }
 
 /// The pod failed, and its container does not say how.
@@ -208,6 +236,23 @@ mod tests {
         ]}));
         assert_eq!((found.0, found.1.as_deref()), ("PENDING", Some("Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.")));
         assert_eq!(waiting("ContainerCreating", "").0, "PENDING");
+    }
+
+    #[test]
+    fn code_that_cannot_be_unpacked_is_the_reason() {
+        let prepared = |phase: &str, state: Value| {
+            let status = |name: &str, state: Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+            read(json!({
+                "phase": phase, "initContainerStatuses": [status("unpack-code", state)],
+                "containerStatuses": [status("job", json!({"waiting": {"reason": "PodInitializing"}}))],
+            }))
+        };
+        let found = prepared("Failed", json!({"terminated": {"exitCode": 1, "reason": "Error"}}));
+        assert_eq!((found.0, found.1.as_deref(), found.2), ("FAILED", Some("CodeNotUnpacked: exit code 1"), Some(1)));
+        let found = prepared("Pending", json!({"waiting": {"reason": "ErrImagePull", "message": "registry.test/unzip:1: not found"}}));
+        assert_eq!((found.0, found.3), ("FAILED", true));
+        let found = prepared("Pending", json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}));
+        assert_eq!((found.0, found.1.as_deref()), ("PENDING", Some("PodInitializing")));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use moka::future::Cache;
 
-use super::connection::{Actor, Connection, Failure, Selection};
+use super::connection::{Actor, Connection, Selection};
+use super::failure::ApiFailure;
 use super::quantity;
 use crate::scheduler::SchedulerError;
 
@@ -48,5 +49,5 @@ impl Quotas {
 
 /// The quotas of a namespace as they are now.
 pub(super) async fn list(connection: &Connection, namespace: &str) -> Result<Vec<ResourceQuota>, SchedulerError> {
-    connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(Failure::of_read)
+    connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(ApiFailure::of_read)
 }

@@ -10,7 +10,7 @@ use super::indices::Tasks;
 use crate::domain::{JobDescription, JobOptions, JobScript, Memory};
 use crate::scheduler::SchedulerError;
 
-/// The longest script and environment together in bytes: a Secret holds 1 MiB (Kubernetes' `MaxSecretSize`).
+/// The longest script or code and environment together in bytes: a Secret holds 1 MiB (Kubernetes' `MaxSecretSize`).
 const MAX_CONTENT: usize = 1024 * 1024 - 1024;
 
 /// The reason why a script on the cluster cannot be submitted.
@@ -47,10 +47,12 @@ impl<'a> JobRequest<'a> {
             JobScript::Path(_) => return Err(SchedulerError::Unsupported(NO_SCRIPT_PATH)),
         };
         refuse_absent_features(job)?;
-        let content = script.len() + job.environment.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let code = job.program.as_ref().and_then(|program| program.code.as_ref()).map_or(0, |code| code.len());
+        let content = script.len() + code + job.environment.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         if content > MAX_CONTENT {
+            let what = if job.program.is_some() { "code" } else { "script" };
             return Err(SchedulerError::Rejected(format!(
-                "the script and its variables have {content} bytes: at most {MAX_CONTENT} are possible on this system"
+                "the {what} and its variables have {content} bytes: at most {MAX_CONTENT} are possible on this system"
             )));
         }
         let profile = profile(job, profiles)?;
@@ -96,8 +98,7 @@ fn profile<'a>(job: &JobDescription, profiles: &'a [Profile]) -> Result<&'a Prof
 
 fn image(options: &JobOptions, profile: &Profile, default_image: Option<&String>, images: &Images) -> Result<String, SchedulerError> {
     let image = options.container_image.as_ref().or(profile.image.as_ref()).or(default_image);
-    let image =
-        image.ok_or(SchedulerError::Member { member: "containerImage", reason: "name an image: this system has no default one" })?;
+    let image = image.ok_or(SchedulerError::member("containerImage", "name an image: this system has no default one"))?;
     if !images.allow(image) {
         return Err(SchedulerError::Denied(format!("the image {image:?} is not among those that this system allows")));
     }
@@ -139,7 +140,7 @@ fn over(what: &str, asked: impl std::fmt::Display, max: impl std::fmt::Display, 
     SchedulerError::Rejected(format!("the job asks for {asked} ({what}), and partition {} allows at most {max}", profile.name))
 }
 
-/// Refuses what a job asks for that Kubernetes, or this way to it, does not have.
+/// Refuses options of a job that Kubernetes, or this way to it, does not have.
 fn refuse_absent_features(job: &JobDescription) -> Result<(), SchedulerError> {
     const ONE_POD: &str = "each job, and each task of an array, is one pod on one node";
     const BY_PROFILE: &str = "the partition decides on the nodes";
@@ -165,10 +166,7 @@ fn refuse_absent_features(job: &JobDescription) -> Result<(), SchedulerError> {
         ("standardOutput", job.standard_output.is_some(), LOG),
         ("standardError", job.standard_error.is_some(), LOG),
     ];
-    match refused.into_iter().find(|(_, is_refused, _)| *is_refused) {
-        Some((member, _, reason)) => Err(SchedulerError::Member { member, reason }),
-        None => Ok(()),
-    }
+    SchedulerError::refuse_members(refused)
 }
 
 #[cfg(test)]
@@ -241,7 +239,7 @@ mod tests {
             ("array", described(|job| job.options.array = ArrayIndices::new("1-3").ok())),
         ] {
             let refused = read(&job, Profile::default());
-            assert!(matches!(refused, Err(SchedulerError::Member { member: named, .. }) if named == member), "{member}: {refused:?}");
+            assert!(matches!(&refused, Err(SchedulerError::Members(refused)) if refused[0].name == member), "{member}: {refused:?}");
         }
         let long = described(|job| job.script = JobScript::Inline("x".repeat(MAX_CONTENT + 1)));
         assert!(read(&long, Profile::default()).unwrap_err().to_string().contains("1047552"));

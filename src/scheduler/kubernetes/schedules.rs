@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::CronJob;
 
 use super::Kubernetes;
-use super::connection::{Actor, Created, Failure, Selection};
+use super::connection::{Actor, Created, Selection};
+use super::failure::ApiFailure;
 use super::manifest::Manifests;
 use super::names::{GOLDCREST, JOB_NAME, MANAGED_BY, OURS, PROFILE, fresh_name};
 use super::pod::seconds;
 use super::state::annotation;
-use crate::domain::{JobId, Overlap, Principal, Schedule, ScheduleDescription, ScheduleId};
+use crate::domain::{JobId, Overlap, Principal, Schedule, ScheduleDescription, ScheduleId, Username};
 use crate::scheduler::{SchedulerError, Schedules};
 
 #[async_trait]
@@ -20,44 +21,55 @@ impl Schedules for Kubernetes {
         let namespace = self.jobs.tenants.ensure(connection, user).await?;
         let name = fresh_name(schedule.name.as_deref().or(schedule.job.name.as_deref()));
         let id = ScheduleId::new(&name).ok_or_else(|| SchedulerError::Rejected(format!("{name} cannot be the id of a schedule")))?;
-        let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
+        let manifests = Manifests { request: &request, name: &name, user, key: None, policy: &self.policy, files: self.files.as_ref() };
         self.quotas.check(connection, &namespace, &request.resources()).await?;
         let cron_job = manifests.cron_job(schedule)?;
         let created = match connection.create(Actor::User(user), Some(&namespace), &cron_job).await {
             Ok(Created::New(created)) => created,
             Ok(Created::Exists) => return Err(SchedulerError::Rejected(format!("there is a schedule {name} already: try again"))),
-            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
+            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(ApiFailure::of_write)),
         };
         match connection.create(Actor::User(user), Some(&namespace), &manifests.secret("CronJob", &created.metadata)).await {
             Ok(_) => Ok(id),
             // Without its script the schedule is of no use.
             Err(failure) => {
-                connection.delete::<CronJob>(Actor::User(user), &namespace, &name).await.map_err(Failure::of_write)?;
+                connection.delete::<CronJob>(Actor::User(user), &namespace, &name).await.map_err(ApiFailure::of_write)?;
                 Err(failure.of_write())
             }
         }
     }
 
     async fn list(&self, principal: &Principal) -> Result<Vec<Schedule>, SchedulerError> {
-        let (user, connection) = (&principal.username, &self.jobs.connection);
-        let Some(namespace) = self.jobs.tenants.find(connection, user).await? else { return Ok(Vec::new()) };
-        let ours = Selection { labels: OURS, fields: "" };
-        let found = connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(Failure::of_read)?;
-        Ok(found.iter().filter_map(read).collect())
+        Ok(self.cron_jobs(&principal.username).await?.iter().filter_map(read).collect())
     }
 
     async fn get(&self, principal: &Principal, id: &ScheduleId) -> Result<Schedule, SchedulerError> {
-        let (user, connection) = (&principal.username, &self.jobs.connection);
-        let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
-        let found = connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(Failure::of_read)?;
-        found.filter(is_ours).as_ref().and_then(read).ok_or(SchedulerError::ScheduleNotFound)
+        read(&self.cron_job(&principal.username, id).await?).ok_or(SchedulerError::ScheduleNotFound)
     }
 
     async fn remove(&self, principal: &Principal, id: &ScheduleId) -> Result<(), SchedulerError> {
         self.get(principal, id).await?;
         let (user, connection) = (&principal.username, &self.jobs.connection);
         let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
-        connection.delete::<CronJob>(Actor::User(user), &namespace, id.as_str()).await.map_err(Failure::of_write)
+        connection.delete::<CronJob>(Actor::User(user), &namespace, id.as_str()).await.map_err(ApiFailure::of_write)
+    }
+}
+
+impl Kubernetes {
+    /// The CronJobs of a user.
+    pub(super) async fn cron_jobs(&self, user: &Username) -> Result<Vec<CronJob>, SchedulerError> {
+        let connection = &self.jobs.connection;
+        let Some(namespace) = self.jobs.tenants.find(connection, user).await? else { return Ok(Vec::new()) };
+        let ours = Selection { labels: OURS, fields: "" };
+        connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(ApiFailure::of_read)
+    }
+
+    /// One CronJob of a user's.
+    pub(super) async fn cron_job(&self, user: &Username, id: &ScheduleId) -> Result<CronJob, SchedulerError> {
+        let connection = &self.jobs.connection;
+        let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
+        let found = connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(ApiFailure::of_read)?;
+        found.filter(is_ours).ok_or(SchedulerError::ScheduleNotFound)
     }
 }
 

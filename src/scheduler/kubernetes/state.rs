@@ -1,4 +1,4 @@
-//! Jobs as the API has them, made of a Job, its pods and what the Job controller has reported.
+//! Jobs as the API has them, from a Job, its pods and the reports of the Job controller.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Observed {
     pub(super) removed: Vec<Job>,
 }
 
-/// How far a job has come, for whoever works with its pod.
+/// The progress of a job, for code that works with its pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
     /// The name of its newest pod, if it has one.
@@ -54,7 +54,7 @@ impl Observed {
         self.jobs.is_empty() && self.removed.is_empty()
     }
 
-    /// Whether a Job should have pods by now and has none: what the Job controller has reported is worth a look.
+    /// Whether a Job should have pods by now and has none, so that the reports of the Job controller are read.
     pub(super) fn lacks_pods(&self) -> bool {
         let lacks = |job: &Arc<KubernetesJob>| {
             let name = job.metadata.name.as_deref().unwrap_or_default();
@@ -76,6 +76,14 @@ impl Observed {
             }
         }
         self
+    }
+
+    /// The pods of all jobs, or of this one, the oldest first.
+    pub(super) fn pods(&self, job: Option<&str>) -> Vec<&Arc<Pod>> {
+        let chosen = self.pods.iter().filter(|(name, _)| job.is_none_or(|job| job == *name));
+        let mut pods: Vec<&Arc<Pod>> = chosen.flat_map(|(_, pods)| pods).collect();
+        pods.sort_by_key(|pod| (created(pod), &pod.metadata.name));
+        pods
     }
 
     /// How many tasks the one job has; none where it is no array.
@@ -143,7 +151,7 @@ impl Observed {
     }
 }
 
-/// One Job, with what belongs to it.
+/// One Job, with its pods and reports.
 struct View<'a> {
     job: &'a KubernetesJob,
     pods: &'a [Arc<Pod>],

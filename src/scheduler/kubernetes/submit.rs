@@ -1,15 +1,16 @@
 //! Submitting a job, and asking whether it could be.
 //!
 //! The Job is made first, since it owns the Secret: whatever is left is removed with it. Its name is what makes a submission with a key happen once:
-//! the API server takes a name once, in the user's own namespace. Whoever is told that the name is taken reads what stands there, and makes
-//! what an attempt before did not get to.
+//! the API server takes a name once, in the user's own namespace. If the name is taken, the request reads the existing Job and creates whatever
+//! the earlier attempt did not.
 
 use k8s_openapi::api::batch::v1::Job as KubernetesJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Kubernetes;
-use super::admission::Refusal;
-use super::connection::{Actor, Created, Failure};
+use super::admission::Disallowed;
+use super::connection::{Actor, Created};
+use super::failure::ApiFailure;
 use super::manifest::Manifests;
 use super::names::{REQUEST, fresh_name, is_ours, name_of};
 use super::quantity;
@@ -31,11 +32,11 @@ impl Kubernetes {
         let namespace = self.jobs.tenants.ensure(&self.jobs.connection, user).await?;
         let name = key.map_or_else(|| fresh_name(job.name.as_deref()), name_of);
         let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
-        let manifests = Manifests { request: &request, name: &name, user, key, policy: self.policy };
+        let manifests = Manifests { request: &request, name: &name, user, key, policy: &self.policy, files: self.files.as_ref() };
         self.quotas.check(&self.jobs.connection, &namespace, &request.resources()).await?;
         let created = match self.jobs.connection.create(Actor::User(user), Some(&namespace), &manifests.job()?).await {
             Ok(created) => created,
-            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
+            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(ApiFailure::of_write)),
         };
         // The Job is its own record.
         let record = key.map(|_| RecordPlace::Cluster);
@@ -57,16 +58,16 @@ impl Kubernetes {
         let created = self.jobs.connection.create(Actor::User(user), Some(namespace), &manifests.secret("Job", job)).await;
         match created {
             Ok(_) => Ok(()),
-            Err(failure @ Failure::Refused { code: ..500, .. }) => {
+            Err(failure @ ApiFailure::Refused { code: ..500, .. }) => {
                 self.jobs
                     .connection
                     .delete::<KubernetesJob>(Actor::User(user), namespace, manifests.name)
                     .await
-                    .map_err(Failure::of_write)?;
+                    .map_err(ApiFailure::of_write)?;
                 self.jobs.cache.forget(namespace, manifests.name);
                 Err(failure.before_write())
             }
-            Err(Failure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
+            Err(ApiFailure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
             Err(failure) => Err(failure.of_write()),
         }
     }
@@ -74,7 +75,7 @@ impl Kubernetes {
     /// Takes the Job that stands under the name for the one that was asked for, where it is.
     async fn adopt(&self, user: &Username, namespace: &str, manifests: &Manifests<'_>) -> Result<(), SchedulerError> {
         let (actor, scope) = (Actor::User(user), Some(namespace));
-        let unknown = |failure: Failure| match failure.of_read() {
+        let unknown = |failure: ApiFailure| match failure.of_read() {
             SchedulerError::Down(reason) => SchedulerError::Unanswered(reason),
             error => error,
         };
@@ -94,10 +95,10 @@ impl Kubernetes {
         let request = self.read(job)?;
         if let Some(namespace) = self.jobs.tenants.find(&self.jobs.connection, user).await? {
             let name = fresh_name(job.name.as_deref());
-            let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
+            let manifests = Manifests { request: &request, name: &name, user, key: None, policy: &self.policy, files: self.files.as_ref() };
             quantity::check(&quotas::list(&self.jobs.connection, &namespace).await?, &request.resources())?;
             let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job()?).await;
-            asked.map_err(Failure::of_read)?;
+            asked.map_err(ApiFailure::of_read)?;
         }
         Ok(JobEstimate { cpus: Some(request.cpus), partition: Some(request.profile.name.clone()), ..JobEstimate::default() })
     }
@@ -108,8 +109,8 @@ impl Kubernetes {
     }
 }
 
-impl From<Refusal> for SchedulerError {
-    fn from(refusal: Refusal) -> Self {
+impl From<Disallowed> for SchedulerError {
+    fn from(refusal: Disallowed) -> Self {
         Self::Denied(refusal.to_string())
     }
 }

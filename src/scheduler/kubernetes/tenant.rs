@@ -1,6 +1,6 @@
 //! The namespace of each user: its name, and what is in it before the first job.
 //!
-//! A namespace is used for a user only where its annotation says that it is theirs, whoever made it: no pattern and no name of a user leads
+//! A namespace is used for a user only where its annotation says that it is theirs, regardless of its creator: no pattern and no name of a user leads
 //! into another one's namespace, or into one of the cluster.
 
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use moka::future::Cache;
 
 use super::Config;
-use super::connection::{Actor, Connection, Created, Failure};
+use super::connection::{Actor, Connection, Created};
+use super::failure::ApiFailure;
 use super::names::{GOLDCREST, MANAGED_BY, USER, is_name};
 use super::namespace_pattern::NamespacePattern;
 use super::template::NamespaceManifest;
@@ -60,7 +61,7 @@ impl Tenants {
             return Ok(Some(namespace));
         }
         let name = self.name(user)?;
-        let Some(found) = connection.get::<Namespace>(Actor::Own, None, &name).await.map_err(Failure::of_read)? else {
+        let Some(found) = connection.get::<Namespace>(Actor::Own, None, &name).await.map_err(ApiFailure::of_read)? else {
             return Ok(None);
         };
         check(&name, &found, user)?;
@@ -86,7 +87,7 @@ impl Tenants {
                     NamespaceManifest::Network(policy) => connection.apply(&namespace, policy).await,
                 };
                 if let Err(failure) = applied {
-                    return Err(self.lost(user, failure).await.unwrap_or_else(Failure::before_write));
+                    return Err(self.lost(user, failure).await.unwrap_or_else(ApiFailure::before_write));
                 }
             }
             self.furnished.insert(user.clone(), ()).await;
@@ -107,7 +108,7 @@ impl Tenants {
             ..ObjectMeta::default()
         };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        match connection.create(Actor::Own, None, &namespace).await.map_err(Failure::before_write)? {
+        match connection.create(Actor::Own, None, &namespace).await.map_err(ApiFailure::before_write)? {
             Created::New(_) => tracing::info!(namespace = name, %user, "a namespace was created for a user"),
             Created::Exists => {}
         }
@@ -116,11 +117,11 @@ impl Tenants {
         found.ok_or_else(|| SchedulerError::Down(format!("the namespace {name} was created, and is not there")))
     }
 
-    /// What it means that something was not there: the namespace was removed a moment ago, and is looked for anew by the next request. Gives
-    /// other failures back.
-    pub(super) async fn lost(&self, user: &Username, failure: Failure) -> Result<SchedulerError, Failure> {
+    /// The error for an object that is missing because the namespace was removed; the next request looks it up again. Returns other failures
+    /// unchanged.
+    pub(super) async fn lost(&self, user: &Username, failure: ApiFailure) -> Result<SchedulerError, ApiFailure> {
         match failure {
-            Failure::Refused { code: 404, message, .. } => {
+            ApiFailure::Refused { code: 404, message, .. } => {
                 self.known.invalidate(user).await;
                 self.furnished.invalidate(user).await;
                 Ok(SchedulerError::Down(message))

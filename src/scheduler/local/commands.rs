@@ -268,7 +268,7 @@ impl RemoteCommand for SendSignal<'_> {
 pub struct Metadata<'a>(pub &'a JobId);
 
 /// A job's files as the host has them.
-pub struct Files {
+pub struct LocalJobFiles {
     /// The batch script.
     pub script: Vec<u8>,
     /// The paths of standard input, output and error; empty if the job sets none.
@@ -276,7 +276,7 @@ pub struct Files {
 }
 
 impl RemoteCommand for Metadata<'_> {
-    type Output = ProgramResult<Files>;
+    type Output = ProgramResult<LocalJobFiles>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -293,7 +293,7 @@ impl RemoteCommand for Metadata<'_> {
         };
         let mut parts = output.splitn(4, |&byte| byte == 0).map(<[u8]>::to_vec);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(input), Some(output), Some(error), Some(script)) => Ok(Ok(Files { script, paths: [input, output, error] })),
+            (Some(input), Some(output), Some(error), Some(script)) => Ok(Ok(LocalJobFiles { script, paths: [input, output, error] })),
             _ => Err(misunderstood("it was cut off")),
         }
     }

@@ -386,10 +386,7 @@ fn check_options(options: &JobOptions) -> Result<(), SchedulerError> {
         ("container", options.container.is_some(), NO_CONTAINERS),
         ("containerImage", options.container_image.is_some(), NO_CONTAINERS),
     ];
-    match refused.into_iter().find(|(_, is_refused, _)| *is_refused) {
-        Some((member, _, reason)) => Err(SchedulerError::Member { member, reason }),
-        None => Ok(()),
-    }
+    SchedulerError::refuse_members(refused)
 }
 
 fn rejected(message: &'static str) -> SchedulerError {

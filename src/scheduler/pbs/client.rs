@@ -21,7 +21,7 @@ use super::qstat::{Jobs, Qstat, Subjobs};
 use super::qstat_plain::Sequences;
 use super::qsub::{Qsub, TAG, recorded_id};
 use super::queues::{QueueLimits, Queues};
-use super::records::Record;
+use super::records::PbsRecord;
 use super::server::ServerName;
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node,
@@ -29,7 +29,7 @@ use crate::domain::{
 };
 use crate::scheduler::submission_record::{self, Adopt, Attempt, InStore, NextAttempt, RecordedSubmission, TaggedSubmission, Trace};
 use crate::scheduler::{
-    AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation,
+    AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation, cancel_ended,
 };
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
@@ -44,7 +44,7 @@ const MAX_AMBIGUOUS: usize = 32;
 
 /// PBS through its commands, run on a login node as the caller.
 ///
-/// The jobs of the caller are read with one command. Those of everybody, and those of a caller who has too many for one answer, are
+/// The jobs of the caller are read with one command. Those of all users, and those of a caller who has too many for one answer, are
 /// selected first and described then; older releases and Torque can neither select nor describe several at once, so there all jobs
 /// are described. Ended jobs are found for as long as the server keeps them (`job_history_duration`); if it keeps none, such a job
 /// is not found.
@@ -125,7 +125,7 @@ impl Pbs {
     }
 
     /// The records of jobs; including ended ones, if the server keeps them.
-    async fn describe(&self, principal: &Principal, dialect: Dialect, jobs: Jobs<'_>) -> Result<Vec<Record>, CommandError> {
+    async fn describe(&self, principal: &Principal, dialect: Dialect, jobs: Jobs<'_>) -> Result<Vec<PbsRecord>, CommandError> {
         match self.run(principal, &Qstat { dialect, jobs, history: true }).await {
             Err(error) if history_is_off(&error) => self.run(principal, &Qstat { dialect, jobs, history: false }).await,
             other => other,
@@ -133,7 +133,7 @@ impl Pbs {
     }
 
     /// The records that answer to an id: of an array, its summary and then its subjobs.
-    async fn records(&self, principal: &Principal, id: &JobId) -> Result<Vec<Record>, SchedulerError> {
+    async fn records(&self, principal: &Principal, id: &JobId) -> Result<Vec<PbsRecord>, SchedulerError> {
         let id = job_ref(id)?;
         let dialect = self.dialect(principal).await?;
         let described = self.describe(principal, dialect, Jobs::One(id, Subjobs::Described)).await;
@@ -149,14 +149,14 @@ impl Pbs {
     }
 
     /// The records of the jobs that have not ended or ended since then, of all users or the caller. Others may be among them.
-    async fn candidates(&self, principal: &Principal, all_users: bool, since: Since) -> Result<Vec<Record>, SchedulerError> {
+    async fn candidates(&self, principal: &Principal, all_users: bool, since: Since) -> Result<Vec<PbsRecord>, SchedulerError> {
         let dialect = self.dialect(principal).await?;
         if dialect != (Dialect::Pbs { unwrapped: true }) {
             return self.all(principal, dialect).await;
         }
         if !all_users {
             match self.describe(principal, dialect, Jobs::Of(principal.username.as_str())).await {
-                // The whole history of one who has thousands of jobs.
+                // The whole history of a user with thousands of jobs.
                 Err(CommandError::Transport(TransportError::Output(_))) => {}
                 other => return other.map_err(explain("list the jobs")),
             }
@@ -171,7 +171,7 @@ impl Pbs {
         dialect: Dialect,
         all_users: bool,
         since: Since,
-    ) -> Result<Vec<Record>, SchedulerError> {
+    ) -> Result<Vec<PbsRecord>, SchedulerError> {
         let explained = || explain("list the jobs");
         let user = (!all_users).then(|| principal.username.as_str());
         let mut ids = self.run(principal, &Qselect { user, history: None }).await.map_err(explained())?;
@@ -190,7 +190,7 @@ impl Pbs {
 
     /// All jobs, for releases that print a line feed in a variable of a job unescaped, so that any user can forge the record
     /// of another job. Only jobs of the plain table are accepted, and one that appears twice is described by itself.
-    async fn all(&self, principal: &Principal, dialect: Dialect) -> Result<Vec<Record>, SchedulerError> {
+    async fn all(&self, principal: &Principal, dialect: Dialect) -> Result<Vec<PbsRecord>, SchedulerError> {
         let explained = || explain("list the jobs");
         let records = self.describe(principal, dialect, Jobs::All).await.map_err(explained())?;
         let known = match self.run(principal, &Sequences { dialect, history: true }).await {
@@ -198,12 +198,12 @@ impl Pbs {
             other => other,
         };
         let known = known.map_err(explained())?;
-        let mut found: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        let mut found: BTreeMap<String, Vec<PbsRecord>> = BTreeMap::new();
         for record in records.into_iter().filter(|record| known.contains(sequence_of(&record.name))) {
             found.entry(record.name.clone()).or_default().push(record);
         }
         let (certain, doubtful): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, records)| records.len() == 1);
-        let mut records: Vec<Record> = certain.into_iter().flat_map(|(_, records)| records).collect();
+        let mut records: Vec<PbsRecord> = certain.into_iter().flat_map(|(_, records)| records).collect();
         if doubtful.len() > MAX_AMBIGUOUS {
             return Err(SchedulerError::Unanswered(format!("{} jobs are described twice", doubtful.len())));
         }
@@ -232,16 +232,16 @@ impl Pbs {
         }
     }
 
-    fn read(&self, record: &Record) -> Result<Found, SchedulerError> {
+    fn read(&self, record: &PbsRecord) -> Result<Found, SchedulerError> {
         job(record, self.config).map_err(explain("read the job"))
     }
 }
 
 /// The records that can belong to a job: those with its number, each once; one, unless it is an array. Other records were
 /// created by a line feed in a variable of the job.
-fn answering(records: Vec<Record>, id: JobRef<'_>) -> Vec<Record> {
+fn answering(records: Vec<PbsRecord>, id: JobRef<'_>) -> Vec<PbsRecord> {
     let mut seen = BTreeSet::new();
-    let mut records: Vec<Record> =
+    let mut records: Vec<PbsRecord> =
         records.into_iter().filter(|record| number_of(&record.name) == id.number() && seen.insert(record.name.clone())).collect();
     if !id.is_array() {
         records.truncate(1);
@@ -374,10 +374,11 @@ impl Scheduler for Pbs {
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let job = job_ref(id)?;
         let deleted = self.run(principal, &Qdel(job)).await.map_err(explain_refusal("cancel the job"))?;
-        if deleted == Deleted::Before && job.is_subjob() {
-            self.records(principal, id).await?;
+        if deleted == Deleted::Now {
+            return Ok(().into());
         }
-        Ok(().into())
+        let jobs = self.job(principal, id).await?;
+        cancel_ended(&jobs, principal).map(Reported::from)
     }
 
     async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {

@@ -2,7 +2,7 @@
 
 use super::config::{AccountOption, Config};
 use super::job_ref::shown_id;
-use super::records::Record;
+use super::records::PbsRecord;
 use super::status::{is_finished, is_waiting, status};
 use super::values::{duration, hosts, path_of, timestamp};
 use crate::domain::{Job, JobId, JobMetadata, JobTimes};
@@ -27,7 +27,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// If its name is no job id.
-pub(super) fn job(record: &Record, config: Config) -> Result<Found, CommandError> {
+pub(super) fn job(record: &PbsRecord, config: Config) -> Result<Found, CommandError> {
     let text = |attribute: &str| record.get(attribute).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let account = match config.account {
         // Torque has no projects.
@@ -60,7 +60,7 @@ pub(super) fn job(record: &Record, config: Config) -> Result<Found, CommandError
 ///
 /// # Errors
 /// If its name is no job id.
-pub(super) fn metadata(record: &Record) -> Result<JobMetadata, CommandError> {
+pub(super) fn metadata(record: &PbsRecord) -> Result<JobMetadata, CommandError> {
     let (output, error) = (file(record, &STANDARD_OUTPUT), file(record, &STANDARD_ERROR));
     let (standard_output, standard_error) = match record.get("Join_Path").map(str::trim) {
         Some("oe") => (output.clone(), output),
@@ -84,7 +84,7 @@ const STANDARD_OUTPUT: OutputFile = OutputFile { attribute: "Output_Path", lette
 const STANDARD_ERROR: OutputFile = OutputFile { attribute: "Error_Path", letter: 'e', suffix: ".ER" };
 
 /// The path of a file of the job after its end.
-fn file(record: &Record, file: &OutputFile) -> Option<String> {
+fn file(record: &PbsRecord, file: &OutputFile) -> Option<String> {
     if let Some(kept) = kept_file(record, file.letter) {
         return Some(kept);
     }
@@ -98,7 +98,7 @@ fn file(record: &Record, file: &OutputFile) -> Option<String> {
 
 /// The file of a job that is to keep it where it runs (`qsub -k`): in the home directory, under the name of the job. With `d` the
 /// file is written to the requested path.
-fn kept_file(record: &Record, letter: char) -> Option<String> {
+fn kept_file(record: &PbsRecord, letter: char) -> Option<String> {
     let kept = record.get("Keep_Files")?.trim();
     if kept == "n" || kept.contains('d') || !kept.contains(letter) {
         return None;
@@ -110,7 +110,7 @@ fn kept_file(record: &Record, letter: char) -> Option<String> {
     Some(format!("{home}/{name}.{letter}{number}{index}"))
 }
 
-fn id(record: &Record) -> Result<JobId, CommandError> {
+fn id(record: &PbsRecord) -> Result<JobId, CommandError> {
     shown_id(&record.name, record.get("server").map(str::trim)).map_err(|error| {
         let name: String = record.name.chars().take(80).collect();
         CommandError::Output { program: "qstat", reason: format!("{name:?}: {error}") }
@@ -123,7 +123,7 @@ fn terminated_by(comment: &str) -> Option<String> {
     who.split('@').next().filter(|user| !user.is_empty()).map(str::to_owned)
 }
 
-fn times(record: &Record, finished: bool) -> JobTimes {
+fn times(record: &PbsRecord, finished: bool) -> JobTimes {
     let time = |attribute| record.get(attribute).and_then(timestamp);
     let length = |attribute| record.get(attribute).and_then(duration);
     let (elapsed, limit) = (length("resources_used.walltime"), length("Resource_List.walltime"));
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::domain::bytes_to_text;
 
-    fn recorded_jobs(name: &str) -> Vec<Record> {
+    fn recorded_jobs(name: &str) -> Vec<PbsRecord> {
         records(&recorded(name).stdout, Layout { head: "Job Id: ", indented: true })
     }
 
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(job(&cancelled, Config::default()).unwrap().job.kill_request_user.as_deref(), Some("jane"));
     }
 
-    fn one(attributes: &str) -> Record {
+    fn one(attributes: &str) -> PbsRecord {
         let output = format!("Job Id: 7.srv\n    job_state = C\n    server = srv\n{attributes}");
         records(output.as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0)
     }

@@ -2,7 +2,7 @@
 
 use super::failure::succeeded;
 use super::pbs_command;
-use super::records::{Layout, Record, records};
+use super::records::{Layout, PbsRecord, records};
 use super::values::timestamp;
 use crate::domain::Reservation;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -23,7 +23,7 @@ impl RemoteCommand for Reservations {
     }
 }
 
-fn reservation(record: &Record) -> Result<Reservation, CommandError> {
+fn reservation(record: &PbsRecord) -> Result<Reservation, CommandError> {
     let not_understood = |reason| CommandError::Output { program: "pbs_rstat", reason };
     let time = |attribute: &str| {
         record.get(attribute).and_then(timestamp).ok_or_else(|| not_understood(format!("a reservation without {attribute}")))

@@ -2,7 +2,7 @@
 
 use super::failure::succeeded;
 use super::pbs_command;
-use super::records::{Layout, Record, records};
+use super::records::{Layout, PbsRecord, records};
 use super::values::mebibytes;
 use crate::domain::{Node, NodeState, bytes_to_text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -29,7 +29,7 @@ impl RemoteCommand for Nodes {
     }
 }
 
-fn node(record: &Record, state: &str) -> Node {
+fn node(record: &PbsRecord, state: &str) -> Node {
     let text = |attribute: &str| record.get(attribute).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let number = |attribute: &str| record.get(attribute).and_then(|text| text.trim().parse::<u32>().ok());
     let size = |attribute: &str| record.get(attribute).and_then(mebibytes);
@@ -57,7 +57,7 @@ fn node(record: &Record, state: &str) -> Node {
 }
 
 /// The resources that are simply there or not; in Torque, the properties.
-fn features(record: &Record) -> Vec<String> {
+fn features(record: &PbsRecord) -> Vec<String> {
     let mut features = record.get("properties").map(words).unwrap_or_default();
     features.extend(record.resources("resources_available").filter(|(_, value)| *value == "True").map(|(name, _)| name.to_owned()));
     features
@@ -68,7 +68,7 @@ fn words(list: &str) -> Vec<String> {
 }
 
 /// The slots in use, of `0-3/12.srv, 4/13.srv`; 0 if it is not Torque.
-fn slots_of_torque(record: &Record) -> u32 {
+fn slots_of_torque(record: &PbsRecord) -> u32 {
     let jobs = record.get("jobs").unwrap_or_default();
     let slots = jobs.split(", ").flat_map(|job| job.split('/').next().unwrap_or_default().split(','));
     let count = slots.map(|range| match range.trim().split_once('-') {
@@ -82,7 +82,7 @@ fn slots_of_torque(record: &Record) -> u32 {
 }
 
 /// One of the values that Torque packs into one attribute.
-fn status_of_torque<'a>(record: &'a Record, wanted: &str) -> Option<&'a str> {
+fn status_of_torque<'a>(record: &'a PbsRecord, wanted: &str) -> Option<&'a str> {
     let mut pairs = record.get("status")?.split(',').filter_map(|pair| pair.split_once('='));
     pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }

@@ -6,7 +6,7 @@ use super::dialect::Dialect;
 use super::failure::succeeded;
 use super::job_ref::JobRef;
 use super::pbs_command;
-use super::records::{Layout, Record, records};
+use super::records::{Layout, PbsRecord, records};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 const LAYOUT: Layout = Layout { head: "Job Id: ", indented: true };
@@ -44,7 +44,7 @@ pub(super) enum Subjobs {
 }
 
 impl RemoteCommand for Qstat<'_> {
-    type Output = Vec<Record>;
+    type Output = Vec<PbsRecord>;
 
     fn command_line(&self) -> CommandLine {
         let mut line = match self.jobs {

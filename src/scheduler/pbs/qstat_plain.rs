@@ -22,7 +22,7 @@ impl RemoteCommand for Sequences {
 
     fn command_line(&self) -> CommandLine {
         let line = pbs_command("qstat");
-        // Torque prints XML for -x, and lists what ended without it.
+        // Torque prints XML for -x, and lists ended jobs without it.
         if self.history && self.dialect != Dialect::Torque { line.flag("-x") } else { line }
     }
 

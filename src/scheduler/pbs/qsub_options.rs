@@ -8,7 +8,7 @@ use crate::scheduler::SchedulerError;
 /// The options of qsub, each with its value if it has one.
 ///
 /// # Errors
-/// [`SchedulerError::Member`] if PBS lacks the option, or does not accept it in this form.
+/// [`SchedulerError::Members`] if PBS lacks the option, or does not accept it in this form.
 pub(super) fn options(
     options: &JobOptions,
     constraints: Option<&str>,
@@ -39,7 +39,7 @@ pub(super) fn options(
 }
 
 fn missing<T>(member: &'static str, reason: &'static str) -> Result<T, SchedulerError> {
-    Err(SchedulerError::Member { member, reason })
+    Err(SchedulerError::member(member, reason))
 }
 
 fn refuse(options: &JobOptions, dialect: Dialect) -> Result<(), SchedulerError> {
@@ -49,7 +49,7 @@ fn refuse(options: &JobOptions, dialect: Dialect) -> Result<(), SchedulerError> 
     let is_torque = dialect == Dialect::Torque;
     let counts = [options.nodes, options.tasks, options.tasks_per_node, options.cpus_per_task, options.gpus, options.gpus_per_node];
     let shares = counts.iter().any(Option::is_some) || options.memory.is_some() || options.memory_per_cpu.is_some();
-    for (member, is_refused, reason) in [
+    SchedulerError::refuse_members([
         ("qos", options.qos.is_some(), "PBS has none: name a queue by `partition`"),
         ("licenses", !options.licenses.is_empty(), OWN_RESOURCES),
         ("gpuType", options.gpu_type.is_some(), OWN_RESOURCES),
@@ -58,12 +58,7 @@ fn refuse(options: &JobOptions, dialect: Dialect) -> Result<(), SchedulerError> 
         ("array", is_torque && options.array.is_some(), TORQUE),
         ("exclusive", is_torque && options.exclusive, TORQUE),
         ("nodes", is_torque && shares, TORQUE),
-    ] {
-        if is_refused {
-            return missing(member, reason);
-        }
-    }
-    Ok(())
+    ])
 }
 
 /// The chunks of the job: one for each node; if no number of nodes is given, one for each task, on any node.
@@ -154,7 +149,7 @@ mod tests {
             Ok(found) => {
                 Ok(found.into_iter().map(|(name, value)| format!("{name} {}", value.unwrap_or_default())).collect::<Vec<_>>().join(" "))
             }
-            Err(SchedulerError::Member { member, .. }) => Err(member),
+            Err(SchedulerError::Members(refused)) => Err(refused[0].name),
             Err(other) => panic!("{other:?}"),
         }
     }

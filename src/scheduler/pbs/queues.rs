@@ -2,14 +2,14 @@
 
 use super::failure::succeeded;
 use super::pbs_command;
-use super::records::{Layout, Record, records};
+use super::records::{Layout, PbsRecord, records};
 use super::values::duration;
 use crate::domain::{Partition, PartitionLimits};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the queues.
 pub(super) struct Queues {
-    /// Whether queues are listed to which nobody submits by their name: those of reservations, and those that are only routed to.
+    /// Whether queues that do not accept submissions by name are listed: those of reservations, and those that are only routed to.
     pub(super) hidden: bool,
 }
 
@@ -27,7 +27,7 @@ impl RemoteCommand for Queues {
     }
 }
 
-/// Reads the limits of the queues. Those to which nobody submits by their name are left out.
+/// Reads the limits of the queues. Queues that do not accept submissions by name are left out.
 pub(super) struct QueueLimits;
 
 impl RemoteCommand for QueueLimits {
@@ -44,7 +44,7 @@ impl RemoteCommand for QueueLimits {
     }
 }
 
-fn limits(queue: &Record) -> PartitionLimits {
+fn limits(queue: &PbsRecord) -> PartitionLimits {
     let seconds = |attribute| queue.get(attribute).and_then(duration).and_then(|seconds| u64::try_from(seconds).ok());
     let named = |attribute| queue.resources(attribute).map(|(name, amount)| (name.to_owned(), amount.to_owned())).collect();
     PartitionLimits {
@@ -59,13 +59,13 @@ fn limits(queue: &Record) -> PartitionLimits {
     }
 }
 
-fn is_hidden(queue: &Record) -> bool {
+fn is_hidden(queue: &PbsRecord) -> bool {
     is_of_a_reservation(queue) || is_true(queue, "from_route_only")
 }
 
 /// Whether PBS made the queue for a reservation: by its name, for users whose hosts are named too, and with what was reserved as its
 /// limit. A queue of the site may have such a name, and an ACL as well.
-fn is_of_a_reservation(queue: &Record) -> bool {
+fn is_of_a_reservation(queue: &PbsRecord) -> bool {
     let named =
         queue.name.strip_prefix(['R', 'S', 'M']).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
     named
@@ -75,7 +75,7 @@ fn is_of_a_reservation(queue: &Record) -> bool {
         && queue.resources("resources_available").next().is_some()
 }
 
-fn partition(queue: &Record) -> Partition {
+fn partition(queue: &PbsRecord) -> Partition {
     // In Slurm's words: whether jobs are taken, and whether they are started.
     let state = match (is_true(queue, "enabled"), is_true(queue, "started")) {
         (true, true) => "UP",
@@ -92,7 +92,7 @@ fn partition(queue: &Record) -> Partition {
     }
 }
 
-fn is_true(queue: &Record, attribute: &str) -> bool {
+fn is_true(queue: &PbsRecord, attribute: &str) -> bool {
     queue.get(attribute).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 

@@ -1,4 +1,4 @@
-//! Taking apart what PBS prints of jobs, queues, nodes, servers and reservations: a line that names one, then its attributes.
+//! Parses what PBS prints about jobs, queues, nodes, servers and reservations: a line that names one, then its attributes.
 
 use crate::domain::bytes_to_text;
 
@@ -13,13 +13,13 @@ pub(super) struct Layout {
 
 /// One job, queue, node, server or reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct PbsRecord {
     /// Its name.
     pub(super) name: String,
     attributes: Vec<(String, String)>,
 }
 
-impl Record {
+impl PbsRecord {
     /// The value of an attribute, such as `job_state` or `Resource_List.walltime`. Of two, the first: what follows was
     /// made by a line feed in a value.
     pub(super) fn get(&self, attribute: &str) -> Option<&str> {
@@ -68,14 +68,14 @@ impl Record {
 
 /// Parses an output. Text before the first record, such as a greeting of the login shell, is dropped, and lines
 /// that were wrapped are joined. A record ends with an empty line, and only then does another one begin.
-pub(super) fn records(output: &[u8], layout: Layout) -> Vec<Record> {
-    let mut records: Vec<Record> = Vec::new();
+pub(super) fn records(output: &[u8], layout: Layout) -> Vec<PbsRecord> {
+    let mut records: Vec<PbsRecord> = Vec::new();
     let mut previous = "";
     for line in bytes_to_text(output).lines() {
         let may_begin = records.is_empty() || previous.is_empty();
         previous = line;
         if let Some(name) = name_of(line, layout).filter(|_| may_begin) {
-            records.push(Record { name: name.trim().to_owned(), attributes: Vec::new() });
+            records.push(PbsRecord { name: name.trim().to_owned(), attributes: Vec::new() });
             continue;
         }
         let Some(record) = records.last_mut() else { continue };

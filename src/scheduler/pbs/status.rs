@@ -1,11 +1,11 @@
 //! The state of a job: the letters, exit statuses and substates of PBS in the words that clients know from Slurm.
 
 use super::config::JobStates;
-use super::records::Record;
+use super::records::PbsRecord;
 use crate::domain::JobStatus;
 
 /// The status of a job.
-pub(super) fn status(job: &Record, words: JobStates) -> JobStatus {
+pub(super) fn status(job: &PbsRecord, words: JobStates) -> JobStatus {
     let letter = job.get("job_state").unwrap_or_default();
     let finished = is_finished(letter);
     // Torque writes the name small.
@@ -26,7 +26,7 @@ pub(super) fn is_finished(letter: &str) -> bool {
     matches!(letter, "F" | "M" | "X" | "C")
 }
 
-fn name(letter: &str, job: &Record, exit: Option<i32>) -> &'static str {
+fn name(letter: &str, job: &PbsRecord, exit: Option<i32>) -> &'static str {
     match letter {
         "R" | "B" => "RUNNING",
         "E" => "COMPLETING",
@@ -40,7 +40,7 @@ fn name(letter: &str, job: &Record, exit: Option<i32>) -> &'static str {
 }
 
 /// Whether PBS ended it as failed, which for an array means that one of its subjobs was.
-fn has_failed(job: &Record) -> bool {
+fn has_failed(job: &PbsRecord) -> bool {
     job.get("substate").map(str::trim) == Some("93")
 }
 
@@ -50,7 +50,7 @@ pub(super) fn is_waiting(letter: &str) -> bool {
 }
 
 /// The end of a PBS job. Its substate distinguishes a deleted job from a failed one; a negative exit status is PBS's own.
-fn end(job: &Record, exit: Option<i32>) -> &'static str {
+fn end(job: &PbsRecord, exit: Option<i32>) -> &'static str {
     match (job.get("substate").map(str::trim), exit) {
         (Some("91"), _) => "CANCELLED",
         (Some("93"), Some(0)) => "FAILED",
@@ -63,7 +63,7 @@ fn end(job: &Record, exit: Option<i32>) -> &'static str {
         (_, Some(-20 | -14 | -6..=-4)) => "NODE_FAIL",
         (_, Some(_)) | (Some("93"), None) => "FAILED",
         (Some("92"), None) if job.get("stime").is_some() => "COMPLETED",
-        // It was deleted before it ran, by somebody or since what it depends on did not end as it should.
+        // It was deleted before it ran, by a user or because a job that it depends on did not end as required.
         (_, None) => "CANCELLED",
     }
 }
@@ -73,14 +73,14 @@ fn torque_end(exit: Option<i32>) -> &'static str {
         Some(0) => "COMPLETED",
         Some(-12 | -11) => "TIMEOUT",
         Some(-10) => "OUT_OF_MEMORY",
-        // Torque ends what is deleted by SIGTERM, and keeps no other trace of it.
+        // Torque ends a deleted job by SIGTERM, and keeps no other trace of the deletion.
         Some(271) | None => "CANCELLED",
         Some(_) => "FAILED",
     }
 }
 
 /// The comment of PBS, or else the reason of the hold.
-fn reason(job: &Record) -> Option<String> {
+fn reason(job: &PbsRecord) -> Option<String> {
     if let Some(comment) = job.get("comment").map(str::trim).filter(|comment| !comment.is_empty()) {
         return Some(comment.to_owned());
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::super::records::{Layout, records};
     use super::*;
 
-    fn job(attributes: &[(&str, &str)]) -> Record {
+    fn job(attributes: &[(&str, &str)]) -> PbsRecord {
         let lines: String = attributes.iter().map(|(name, value)| format!("    {name} = {value}\n")).collect();
         records(format!("Job Id: 1.s\n{lines}").as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0)
     }

@@ -102,7 +102,7 @@ const MAX_DIRECTIVE: usize = 4000;
 /// The variables of a job, as they are sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Variables {
-    /// Shell code that exports what goes through qsub's environment.
+    /// Shell code that exports the variables that go through qsub's environment.
     pub(super) exports: Vec<u8>,
     /// The directive with the other variables; empty if there are none.
     pub(super) directive: String,

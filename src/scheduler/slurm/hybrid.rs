@@ -59,7 +59,7 @@ impl SlurmHybrid {
         let mut unanswered = None;
         if !self.rest.is_silent() {
             match rest.await {
-                Err(SchedulerError::Unsupported(_) | SchedulerError::Member { .. }) => return by_ssh(ssh).await,
+                Err(SchedulerError::Unsupported(_) | SchedulerError::Members(_)) => return by_ssh(ssh).await,
                 Err(error) if may_be_repeated(&error) => {
                     tracing::warn!(error = %ErrorChain(&error), "slurmrestd gives no answer: Slurm's commands are used instead");
                     unanswered = Some(error).filter(|error| !did_not_happen(error));

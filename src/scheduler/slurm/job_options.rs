@@ -4,18 +4,18 @@ use super::job_ref::JobRef;
 use crate::domain::{Dependency, JobOptions};
 use crate::scheduler::SchedulerError;
 
+/// Why a dependency is refused.
+const NO_WHOLE_JOB: &str = "it names a job by what is no id of Slurm's, or by a component of a heterogeneous job: name the whole job";
+
 /// The conditions for the start, all of which must hold; `None` if there are none.
 ///
 /// # Errors
-/// [`SchedulerError::Member`] where one names a job that cannot be one of Slurm's, or a component: behind `+`, Slurm reads minutes.
+/// [`SchedulerError::Members`] where one names a job that cannot be one of Slurm's, or a component: behind `+`, Slurm reads minutes.
 pub(super) fn dependency(options: &JobOptions) -> Result<Option<String>, SchedulerError> {
     let condition = |Dependency { condition, jobs }: &Dependency| {
         let mut text = condition.as_str().to_owned();
         for id in jobs {
-            let id = JobRef::new(id).filter(|id| !id.is_component()).ok_or(SchedulerError::Member {
-                member: "dependencies",
-                reason: "it names a job by what is no id of Slurm's, or by a component of a heterogeneous job: name the whole job",
-            })?;
+            let id = JobRef::new(id).filter(|id| !id.is_component()).ok_or(SchedulerError::member("dependencies", NO_WHOLE_JOB))?;
             text.push(':');
             text.push_str(id.as_str());
         }
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn what_slurm_would_read_otherwise_is_refused() {
         for id in ["12+1", "12.srv", "7[1]"] {
-            assert!(matches!(text(vec![on(DependencyType::After, &[id])]), Err(SchedulerError::Member { .. })), "{id}");
+            assert!(matches!(text(vec![on(DependencyType::After, &[id])]), Err(SchedulerError::Members(_))), "{id}");
         }
     }
 }

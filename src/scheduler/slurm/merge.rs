@@ -50,7 +50,7 @@ pub(super) fn list(queued: Vec<Queued>, accounting: Accounting, query: &JobQuery
     jobs
 }
 
-/// One job with its parts, of what the controller and accounting know of it; nothing of its neighbours.
+/// One job with its parts, from the records of the controller and of accounting; no other jobs.
 ///
 /// # Errors
 /// [`SchedulerError::JobNotFound`] if both were queried and neither knows it. If one could not be queried and the other's answer

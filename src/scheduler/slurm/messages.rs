@@ -62,7 +62,7 @@ pub(super) enum Meaning {
     NoSuchJob,
     /// The caller may not do it.
     Forbidden,
-    /// Nobody may do this: Slurm does not do it.
+    /// Slurm does not do this for any user.
     Refused,
 }
 

@@ -162,7 +162,7 @@ pub(super) fn recorded(raw: &RawOutput) -> Option<Attempt> {
     })
 }
 
-/// A submitting command that keeps a record, so that it may be run again: what it tells is an [`Attempt`].
+/// A submitting command that keeps a record, so that it may be run again: its answer is an [`Attempt`].
 pub(super) struct WithRecord<C>(pub(super) C);
 
 impl<C: RemoteCommand<Output = JobId>> RemoteCommand for WithRecord<C> {
@@ -197,7 +197,7 @@ pub(super) trait RecordedSubmission: Sync {
     /// The id that a submitting program printed.
     fn printed(&self, text: &str) -> Option<JobId>;
 
-    /// Looks for the job that carries the tag, submitted after `began` (Unix seconds). It fails where not all could be asked who may know the
+    /// Looks for the job that carries the tag, submitted after `began` (Unix seconds). It fails unless all sources answered that may know the
     /// job.
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 
@@ -292,7 +292,7 @@ pub(super) async fn submit_once(submission: &impl RecordedSubmission, fallback: 
             OnCluster::NoRecord(directory) => Err(SchedulerError::NoRecord(directory)),
         };
     };
-    // Where a home directory can be written again, what the store knows still counts.
+    // If a home directory can be written again, the record in the store still counts.
     if !records.are_kept(key).await? {
         match submit_on_cluster(submission).await? {
             OnCluster::Submitted(submitted) => return Ok(submitted),

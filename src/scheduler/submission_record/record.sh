@@ -1,5 +1,5 @@
 # The record of a submission that has an Idempotency-Key, for `sh -c`; its lines are joined to one, so each ends where a blank may follow.
-# A record is what begins with its name in ~/.goldcrest/submit. One folder has them all, so that the first attempt starts one program, `ln`.
+# A record consists of the entries in ~/.goldcrest/submit whose names begin with its name. One folder has them all, so that the first attempt starts one program, `ln`.
 #   <name>.attempt.<n>  a symbolic link to: host, boot, number and start of the process that submits, and the digest of the request. To make one is
 #                       atomic on every file system, fails where it is there, and its target is the whole content. The process makes it itself
 #                       (`claim`), and becomes the submitting program. It has to be one that was forked: ksh93 forks for `&`, and not for `( )`.
@@ -7,8 +7,8 @@
 #   <name>.id           a file: what the submitting program printed, or the id that was found by the tag, and the digest. The line counts once
 #                       it has its end; until then the job is found by the tag.
 # `unwritable` says that there is no record and none can be made, `unusable` that there is one, to which nothing can be added.
-# Whoever is to submit makes the next attempt, and only where the last one has ended, and its job was looked for and not found: argument 3 names
-# that attempt. It is looked for once the scheduler has had as many seconds as argument 4 says to take what that process sent last.
+# A request makes the next attempt only after the last one has ended and its job was searched for and not found; argument 3 names that
+# attempt. The job is searched for once the scheduler has had as many seconds as argument 4 says to take what that process sent last.
 told() { printf "goldcrest-submission %s\n" "$*"; exit 0; };
 link() { command ln -s "$1" "$2" 2>/dev/null; };
 target() { command readlink "$1" 2>/dev/null; };

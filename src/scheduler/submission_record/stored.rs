@@ -1,12 +1,12 @@
-//! The record of a submission in the store, for what can have none on the cluster: a home directory that cannot be written, and slurmrestd.
+//! The record of a submission in the store, for submissions that can have none on the cluster: a home directory that cannot be written, and slurmrestd.
 //!
 //! An attempt is a claim of the store. The store does not show when an attempt ends whose replica was killed, and what it has sent may be
 //! taken late. So the next attempt begins only when no job with the tag is to be found, and
 //! - the earlier attempt certainly had no effect, as its own replica settled; or
 //! - its beginning lies [`RecordSettings::certain`] back by the store's clock, and this replica has known of it, by a clock that does not
-//!   jump, for longer than an attempt takes and the scheduler after it; and all who may know of its job were asked and could tell.
+//!   jump, for longer than an attempt takes and the scheduler after it; and all sources that may know its job were asked and answered.
 //!
-//! Until then the outcome is [`SchedulerError::Undecided`]. An attempt is a separate task, which continues if its client is gone, and never sends
+//! Until then the outcome is [`SchedulerError::Undecided`]; where not all can tell even after that time, [`SchedulerError::Undecidable`]. An attempt is a separate task, which continues if its client is gone, and never sends
 //! anything later than [`RecordSettings::attempt`] after its claim.
 
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ pub(in crate::scheduler) trait TaggedSubmission: Send + Sync {
     /// Submits the job, once.
     async fn send(&self) -> Result<JobId, SchedulerError>;
 
-    /// Looks for the job, submitted after `began` (Unix seconds). It fails where not all could be asked who may know it.
+    /// Looks for the job, submitted after `began` (Unix seconds). It fails unless all sources that may know it answered.
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 }
 
@@ -58,7 +58,7 @@ pub(in crate::scheduler) enum Trace {
 pub struct StoredRecords {
     store: Arc<dyn Store>,
     settings: RecordSettings,
-    /// The name of this replica's host, for those who come while an attempt is under way.
+    /// The name of this replica's host, for requests that come while an attempt is under way.
     host: Arc<str>,
     /// When attempts of others were first seen to have ended without a result.
     sightings: Arc<Mutex<HashMap<(String, u32), Instant>>>,
@@ -117,16 +117,15 @@ impl StoredRecords {
                     };
                 }
                 Claimed::Ended { attempt, began } => {
-                    let known_for = self.known_for(key, attempt);
+                    // The time after which nothing of it can appear any more.
+                    let missing = (self.settings.attempt + self.settings.late_acceptance).saturating_sub(self.known_for(key, attempt));
                     match submission.find(began.as_second()).await.map_err(super::unknown)? {
                         Trace::Job(id) => return self.adopt(key, &id).await,
-                        Trace::Unsure(reason) => return Err(undecided(RETRY_AFTER_UNKNOWN, reason)),
+                        Trace::Unsure(reason) if missing.is_zero() => return Err(SchedulerError::Undecidable { reason }),
+                        Trace::Unsure(reason) => return Err(undecided(missing, reason)),
+                        Trace::Nowhere if missing.is_zero() => after = attempt,
                         Trace::Nowhere => {
-                            let missing = (self.settings.attempt + self.settings.late_acceptance).saturating_sub(known_for);
-                            if !missing.is_zero() {
-                                return Err(undecided(missing, "it gave no answer, and its job may still appear".to_owned()));
-                            }
-                            after = attempt;
+                            return Err(undecided(missing, "it gave no answer, and its job may still appear".to_owned()));
                         }
                     }
                 }
@@ -250,7 +249,7 @@ fn had_no_effect(error: &SchedulerError) -> bool {
     match error {
         SchedulerError::Rejected(_)
         | SchedulerError::Denied(_)
-        | SchedulerError::Member { .. }
+        | SchedulerError::Members(_)
         | SchedulerError::Unsupported(_)
         | SchedulerError::JobNotFound => true,
         error => error.maybe_effected() == Some(false),

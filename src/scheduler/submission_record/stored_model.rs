@@ -83,7 +83,7 @@ enum Replica {
     Waits,
 }
 
-/// Takes what may happen next, as a change to the world.
+/// Takes a possible next step, as a change to the world.
 type Add<'a> = dyn FnMut(&dyn Fn(&mut World)) + 'a;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -208,7 +208,7 @@ impl World {
                     world.tasks[task].step = Step::Settle;
                 }
             });
-            // It refuses, or what was sent is lost on the way.
+            // It refuses, or the request is lost on the way.
             add(&|world| {
                 world.sent[index].in_flight = false;
                 if let Some(task) = waiting {
@@ -316,7 +316,7 @@ fn explore(without: Without, requests: u8) -> Result<usize, Box<World>> {
         if world.jobs > 1 {
             return Err(Box::new(world));
         }
-        // Of a job that was forgotten nobody can tell any more; it is not submitted again.
+        // The outcome of a forgotten job cannot be determined; it is not submitted again.
         let may_be_told = !world.forgotten || world.claim.as_ref().is_some_and(|claim| claim.done);
         let is_looked_at = without == Without::Nothing && requests == FEWER_REQUESTS && may_be_told;
         assert!(!is_looked_at || world.clone().ends_well(), "an id is lost: {world:?}");

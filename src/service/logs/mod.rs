@@ -10,6 +10,7 @@ mod source;
 
 use std::sync::Arc;
 
+use crate::cluster::GateError;
 use crate::domain::{Alternative, ByteRange, JobId, JobMetadata, LogStream, RemotePath};
 use crate::filesystem::{ContentStream, FilesystemError, regular};
 use crate::scheduler::SchedulerError;
@@ -135,7 +136,7 @@ impl Output {
         let known = scheduler.metadata(access.principal(), &job).await?;
         let file = one_of(&job, &known)?.file(stream).ok_or(ServiceError::NotFound(NO_FILE))?;
         let path = if file.starts_with('/') { file.to_owned() } else { below_its_directory(access, &job, file).await? };
-        Ok(Self { path: access.path(&path).await?, job })
+        Ok(Self { path: access.path(&path).await.map_err(out_of_reach)?, job })
     }
 
     /// The size of the file; none while the file may still appear.
@@ -158,6 +159,20 @@ impl Output {
             LogStart::Offset(offset) => Ok(offset),
             LogStart::Lines(lines) => start_of_last(access, &self.path, size, lines).await,
         }
+    }
+}
+
+/// The error for an output that lies in none of the file systems: a job may write there, and its files are not read from there.
+fn out_of_reach(error: ServiceError) -> ServiceError {
+    match error {
+        ServiceError::Gate(GateError::Outside { path, file_systems, .. }) => {
+            let message = format!(
+                "its output is in {path}, and files are read only in the file systems of this system ({file_systems}): \
+                 choose `workingDirectory` and `standardOutput` there, or let a job copy the file there"
+            );
+            InvalidRequest::new("job_id", message).into()
+        }
+        error => error,
     }
 }
 

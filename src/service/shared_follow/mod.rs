@@ -1,4 +1,4 @@
-//! One reader on the cluster for all who follow the same output of a job.
+//! One reader on the cluster for all callers that follow the same output of a job.
 //!
 //! A [`Hub`] reads from the cluster and keeps the last part of the content. It has no task: a follower that needs more drives
 //! it, and the others receive the same content. A follower at another place in the output, at its start or too far behind, gets a separate hub and
@@ -57,7 +57,7 @@ pub(super) type OpenSource = Box<dyn Fn(u64) -> Source + Send + Sync>;
 /// The permit that counts against the user's limit.
 pub(super) type Permit = Arc<dyn Send + Sync>;
 
-/// The event that a hub waits for, which everyone who waits drives.
+/// The event that a hub waits for, driven by all callers that wait for it.
 type Pending = Shared<BoxFuture<'static, Event>>;
 
 /// Everything that is followed. Clones share it.
@@ -210,7 +210,7 @@ impl SharedFollows {
         self.0.lock().get(key).into_iter().flatten().filter_map(Weak::upgrade).collect()
     }
 
-    /// A hub that has what comes after `offset`: of those that are there the one that has read most, or else a new one.
+    /// A hub that has the data after `offset`: of the existing ones the one that has read most, or else a new one.
     fn seat(&self, key: &FollowKey, offset: u64, epoch: Option<u64>, permit: Permit, open: &OpenSource) -> (Arc<Hub>, EventPosition) {
         let mut follows = self.0.lock();
         follows.retain(|_, hubs| {
@@ -229,7 +229,7 @@ impl SharedFollows {
         (hub, EventPosition { index: 0, skip: 0 })
     }
 
-    /// A hub that is ahead of this one and has what comes after `offset`.
+    /// A hub that is ahead of this one and has the data after `offset`.
     fn ahead(&self, key: &FollowKey, own: &Arc<Hub>, offset: u64, epoch: u64) -> Option<(Arc<Hub>, EventPosition)> {
         let hubs = self.hubs(key);
         let at = hubs.iter().position(|hub| Arc::ptr_eq(hub, own)).unwrap_or(hubs.len());

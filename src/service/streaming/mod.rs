@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::audit::Change;
-use super::contents::TransferForm;
+use super::contents::{NAMES_THE_FILE, TransferForm};
 use super::counts::Action;
 use super::transfers::{JobContext, TransferJob};
 use super::{Access, AccessError, Gate, ServiceError};
@@ -29,7 +29,7 @@ use crate::filesystem::{FilesystemError, regular};
 use crate::transfer::Streamer;
 use crate::transfer::streamer::{self, Direction, Endpoint, Report};
 
-pub use stream::{Ended, Stream};
+pub use stream::{StopReason, Stream};
 
 use super::streams::{MAX_CONNECTED_PER_USER, MAX_WAITING_PER_USER, Transfer, WaitingTransfer};
 use stream::JobState;
@@ -42,6 +42,9 @@ const MAX_CONCURRENT_REPORTS: usize = 16;
 
 /// The longest name of a host that clients are sent to.
 const MAX_HOST: usize = 255;
+
+/// What to do if the target of an upload exists.
+const REPLACE_HINT: &str = "remove it first, choose another name, or send the file with `PUT .../ops/upload`, which replaces it";
 
 /// A request for a transfer.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +75,7 @@ pub struct StreamTransfer {
 pub async fn upload(access: &Access, streamer: &Streamer, request: StreamRequest<'_>) -> Result<StreamTransfer, ServiceError> {
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
-        return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
+        return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
     }
     let size = request.size.unwrap_or(0);
     TransferForm::Stream.check(access, size, Alternative::TransferJob)?;
@@ -81,7 +84,12 @@ pub async fn upload(access: &Access, streamer: &Streamer, request: StreamRequest
     }
     let (files, principal) = (access.files().await?, access.principal());
     match files.stat(principal, &target, false).await {
-        Ok(_) => return Err(ServiceError::Forbidden(format!("{target} exists: a transfer by streamer overwrites nothing"))),
+        Ok(found) if FileType::from_mode(found.mode) == FileType::Directory => {
+            return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
+        }
+        Ok(_) => {
+            return Err(ServiceError::Forbidden(format!("{target} exists: a transfer by streamer overwrites nothing; {REPLACE_HINT}")));
+        }
         Err(FilesystemError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
@@ -132,6 +140,7 @@ async fn begin(
         job: job.id.clone(),
         report,
         limit: streamer.inbound_transfer_limit,
+        size: request.size,
     };
     streams.add(secret.expose(), access.requester(), transfer, Duration::from_secs(streamer.wait_timeout));
     let coordinates = streamer::coordinates(&addresses(streamer, request.host), port, &secret);
@@ -182,7 +191,7 @@ fn new_secret() -> Result<Secret, ServiceError> {
 
 /// Why a client is not let in.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum StreamRefusal {
     /// The secret is that of no transfer, or was used.
     #[error("the secret is wrong, or was used")]
     WrongSecret,
@@ -206,7 +215,7 @@ pub enum Refusal {
     Service(#[from] ServiceError),
 }
 
-impl Refusal {
+impl StreamRefusal {
     /// The class of the failure.
     pub fn kind(&self) -> Kind {
         use crate::error::Classify;
@@ -226,30 +235,30 @@ impl Refusal {
 ///
 /// # Errors
 /// Why not. Unless the job has ended, the secret still works.
-pub async fn claim(gate: &Gate, secret: &str, address: IpAddr) -> Result<Stream, Refusal> {
+pub async fn claim(gate: &Gate, secret: &str, address: IpAddr) -> Result<Stream, StreamRefusal> {
     let streams = gate.state().streams;
     if streams.is_barred(address) {
-        return Err(Refusal::TooManyAttempts);
+        return Err(StreamRefusal::TooManyAttempts);
     }
     let Some(waiting) = streams.claim(secret) else {
         streams.count_attempt(address);
         tracing::info!(%address, "a client of streamer was refused: its secret is that of no transfer");
-        return Err(Refusal::WrongSecret);
+        return Err(StreamRefusal::WrongSecret);
     };
     let outcome = async {
-        let connected = streams.connected.take(&waiting.username(), 1).ok_or(Refusal::TooManyClients)?;
+        let connected = streams.connected.take(&waiting.username(), 1).ok_or(StreamRefusal::TooManyClients)?;
         let relation = if waiting.direction == Direction::Upload { Relation::Write } else { Relation::Submit };
         let mut requester = waiting.requester();
         requester.address = Some(address);
         let access = gate.readmit(requester, relation, &waiting.system).await?;
         match stream::job_state(&access, &waiting.job).await? {
             JobState::Running => Ok(Stream::new(access, connected, &waiting)),
-            JobState::Waiting | JobState::Unknown => Err(Refusal::NotRunning),
-            JobState::Ended => Err(Refusal::Ended),
+            JobState::Waiting | JobState::Unknown => Err(StreamRefusal::NotRunning),
+            JobState::Ended => Err(StreamRefusal::Ended),
         }
     };
     let outcome = outcome.await;
-    if matches!(&outcome, Ok(_) | Err(Refusal::Ended)) {
+    if matches!(&outcome, Ok(_) | Err(StreamRefusal::Ended)) {
         streams.remove(&waiting);
     }
     outcome

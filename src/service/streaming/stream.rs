@@ -56,6 +56,7 @@ pub struct Stream {
     path: RemotePath,
     job: JobId,
     limit: u64,
+    announced: Option<u64>,
     ending: Option<Ending>,
     _connected: UserPermit,
 }
@@ -71,7 +72,7 @@ struct Ending {
 
 /// Why a transfer does not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
+pub enum StopReason {
     /// Its job has ended: it was cancelled, or its time was over.
     #[error("the job of the transfer has ended")]
     Job,
@@ -90,6 +91,7 @@ impl Stream {
             path: waiting.path.clone(),
             job: waiting.job.clone(),
             limit: waiting.limit,
+            announced: waiting.size,
             ending: Some(ending),
             _connected: connected,
         }
@@ -104,6 +106,11 @@ impl Stream {
     pub fn limit(&self) -> u64 {
         let cap = TransferForm::Stream.cap(&self.access);
         cap.map_or(self.limit, |cap| cap.min(self.limit))
+    }
+
+    /// The size in bytes that an upload must have, if its request announced one.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
     }
 
     /// Waits for a place among the transfers that move bytes. It is given back when the result is dropped.
@@ -123,7 +130,7 @@ impl Stream {
         let (access, job) = (self.access.clone(), self.job.clone());
         let last_look = stream::once(async move {
             match job_state(&access, &job).await {
-                Ok(state) if state.is_over() => Some(Err::<Bytes, _>(FilesystemError::Interrupted(std::io::Error::other(Ended::Job)))),
+                Ok(state) if state.is_over() => Some(Err::<Bytes, _>(FilesystemError::Interrupted(std::io::Error::other(StopReason::Job)))),
                 _ => None,
             }
         });
@@ -144,26 +151,26 @@ impl Stream {
     /// now and then.
     ///
     /// # Errors
-    /// Those of the work, and [`Ended`].
-    pub async fn while_running<T, E: From<Ended>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    /// Those of the work, and [`StopReason`].
+    pub async fn while_running<T, E: From<StopReason>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         if let Some(ending) = &self.ending {
             report(&self.access, &ending.report, &Report::Begun).await;
         }
         tokio::select! {
             outcome = work => outcome,
             ended = self.watch() => Err(ended.into()),
-            () = sleep(MAX_TRANSFER_TIME) => Err(Ended::Time.into()),
+            () = sleep(MAX_TRANSFER_TIME) => Err(StopReason::Time.into()),
         }
     }
 
     /// Returns when the job has ended. That the scheduler does not answer is no end.
-    async fn watch(&self) -> Ended {
-        let Some(ending) = &self.ending else { return Ended::Job };
+    async fn watch(&self) -> StopReason {
+        let Some(ending) = &self.ending else { return StopReason::Job };
         let mut looks = 0_u32;
         loop {
             sleep(JOB_CHECK_INTERVAL).await;
             match job_state(&self.access, &self.job).await {
-                Ok(state) if state.is_over() => return Ended::Job,
+                Ok(state) if state.is_over() => return StopReason::Job,
                 Ok(_) => {}
                 Err(error) => tracing::debug!(error = %ErrorChain(&error), "whether the job of a transfer runs is not known"),
             }
@@ -249,7 +256,7 @@ pub(super) async fn job_state(access: &Access, job: &JobId) -> Result<JobState, 
         Err(SchedulerError::JobNotFound) => return Ok(JobState::Unknown),
         Err(error) => return Err(error.into()),
     };
-    // A letter is what PBS has where its own states are shown.
+    // PBS has letters where its own states are shown.
     let is_running = |job: &Job| matches!(job.status.state.as_str(), "RUNNING" | "R");
     Ok(match found.as_slice() {
         [] => JobState::Unknown,

@@ -37,21 +37,21 @@ pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, 
         let mut carrier = Carrier::new(&program.mark, limits.output, waiter, pieces.clone());
         let ended = tokio::select! {
             ended = carrier.carry(&mut read, &write, program, stdin) => ended,
-            () = tokio::time::sleep(limits.execution) => Ended::Stopped(TransportError::Execution(limits.execution)),
-            () = pieces.closed() => Ended::Stopped(TransportError::Broken { sent: true }),
+            () = tokio::time::sleep(limits.execution) => OutputEnd::Stopped(TransportError::Execution(limits.execution)),
+            () = pieces.closed() => OutputEnd::Stopped(TransportError::Broken { sent: true }),
         };
         match ended {
-            Ended::Exit(exit) => carrier.send(Ok(CommandOutput::Exit(exit))),
-            Ended::Broken => carrier.fail(TransportError::Broken { sent: true }),
-            Ended::Refused => {
+            OutputEnd::Exit(exit) => carrier.send(Ok(CommandOutput::Exit(exit))),
+            OutputEnd::Broken => carrier.fail(TransportError::Broken { sent: true }),
+            OutputEnd::Refused => {
                 carrier.tell(Begun::Failed(TransportError::Refused(NO_EXEC.to_owned())));
                 abandon(permit, write, patience).await;
             }
-            Ended::NotBegun(why) => {
+            OutputEnd::NotBegun(why) => {
                 carrier.tell(Begun::Refused(why));
                 stop((permit, read, write)).await;
             }
-            Ended::Stopped(error) => {
+            OutputEnd::Stopped(error) => {
                 match (error, carrier.exit) {
                     // Something that it started has its output open.
                     (TransportError::Execution(_), Some(exit)) => carrier.send(Ok(CommandOutput::Exit(exit))),
@@ -69,7 +69,7 @@ pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, 
     }
 }
 
-enum Ended {
+enum OutputEnd {
     Exit(u32),
     Broken,
     Refused,
@@ -99,7 +99,7 @@ impl Carrier {
         Self { stdout: Marked::new(mark), stderr: Marked::new(mark), carried: 0, max_output, exit: None, waiter: Some(waiter), pieces }
     }
 
-    async fn carry(&mut self, read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, program: Program, stdin: Bytes) -> Ended {
+    async fn carry(&mut self, read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, program: Program, stdin: Bytes) -> OutputEnd {
         let (reads_input, begun) = oneshot::channel();
         let mut reads_input = Some(reads_input);
         let feed = async {
@@ -119,12 +119,12 @@ impl Carrier {
                 Some(ChannelMsg::ExtendedData { data, .. }) => self.take(&data, true),
                 Some(ChannelMsg::ExitStatus { exit_status }) => self.exit = Some(exit_status),
                 Some(ChannelMsg::ExitSignal { signal_name, .. }) => self.exit = Some(128 + number(&signal_name)),
-                Some(ChannelMsg::Failure) => return Ended::Refused,
+                Some(ChannelMsg::Failure) => return OutputEnd::Refused,
                 Some(ChannelMsg::Close) if !self.stdout.begun => {
-                    return Ended::NotBegun(not_begun(&self.stdout.bytes, &self.stderr.bytes));
+                    return OutputEnd::NotBegun(not_begun(&self.stdout.bytes, &self.stderr.bytes));
                 }
-                Some(ChannelMsg::Close) => return self.exit.map_or(Ended::Broken, Ended::Exit),
-                None => return Ended::Broken,
+                Some(ChannelMsg::Close) => return self.exit.map_or(OutputEnd::Broken, OutputEnd::Exit),
+                None => return OutputEnd::Broken,
                 Some(_) => {}
             }
             if self.stdout.begun
@@ -137,7 +137,7 @@ impl Carrier {
                 }
             }
             if self.carried > self.max_output || self.stdout.is_flooded() || self.stderr.is_flooded() {
-                return Ended::Stopped(TransportError::Output(self.max_output));
+                return OutputEnd::Stopped(TransportError::Output(self.max_output));
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::ssh::connect::host_keys::KnownKeys;
 use crate::ssh::transport::LaneKind;
 
 /// Bytes that the server may send ahead on one channel. The library opens the window anew only when less than half of it is left, so
-/// that half is what comes in a round trip on a long line: for bulk data, what a transfer asks for ahead. It costs no memory:
+/// that half is the data of one round trip on a long line: for bulk data, the amount that a transfer requests ahead. It costs no memory:
 /// contents are only sent on request, by SFTP and by `channel::metered`, and anything else stops at [`CHANNEL_BUFFER`].
 const CONTROL_WINDOW: u32 = 1 << 20;
 const BULK_WINDOW: u32 = 16 << 20;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::ssh::config::Config;
-use crate::ssh::connect::handshake::{Channels, Established, Jump, Refusal, Watcher, attempt};
+use crate::ssh::connect::handshake::{Channels, ConnectAttemptError, Established, Jump, Watcher, attempt};
 use crate::ssh::connect::liveness::Liveness;
 use crate::ssh::connect::login::Login;
 use crate::ssh::connect::target::Target;
@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A place under `max_clients`; dropping it frees the place.
 pub(crate) struct ConnectionPermit {
-    // First, so that nobody who waits for the place that comes free is counted twice.
+    // Dropped first, so that a request waiting for the freed place is not counted twice.
     _demand: Gauge<Arc<AtomicU64>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -96,7 +96,7 @@ impl Connection {
                         _place: place,
                     });
                 }
-                Err(Refusal::Dropped(_)) if Instant::now() + pause < give_up => {
+                Err(ConnectAttemptError::Dropped(_)) if Instant::now() + pause < give_up => {
                     add(&target.counters.dropped_by_server);
                     tokio::time::sleep(scattered(pause)).await;
                     pause = (pause * 2).min(MAX_PAUSE);

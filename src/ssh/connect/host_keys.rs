@@ -217,7 +217,7 @@ impl KnownKeys {
 fn changed(host: &str, port: u16, key: &PublicKey, expected: &[PublicKey]) -> String {
     let expected: Vec<String> = expected.iter().map(|key| format!("{} {}", key.algorithm(), fingerprint(key))).collect();
     format!(
-        "{host}:{port} shows the {} key {}, which is not the one that is known ({}). Somebody may be impersonating the host, or it was \
+        "{host}:{port} shows the {} key {}, which is not the one that is known ({}). Another machine may be impersonating the host, or it was \
          reinstalled: compare the fingerprint on the host before replacing the known key",
         key.algorithm(),
         fingerprint(key),

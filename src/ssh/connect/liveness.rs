@@ -11,11 +11,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The number of bytes that are kept of what arrives first.
+const MAX_BEGINNING: usize = 512;
 
 /// The state of a stream, as seen from outside.
 pub(crate) struct Liveness {
     born: Instant,
+    /// The first bytes that arrived.
+    beginning: Mutex<Vec<u8>>,
     /// Nanoseconds after `born` when bytes last arrived.
     heard: AtomicU64,
     /// The start of the oldest waiting write, in nanoseconds after `born`; 0 if none is waiting.
@@ -30,6 +36,7 @@ impl Liveness {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             born: Instant::now(),
+            beginning: Mutex::default(),
             heard: AtomicU64::new(0),
             stuck: AtomicU64::new(0),
             cut: AtomicBool::new(false),
@@ -41,6 +48,11 @@ impl Liveness {
     /// Whether any byte has arrived at or after `instant`.
     pub(crate) fn heard_since(&self, instant: Instant) -> bool {
         self.born + Duration::from_nanos(self.heard.load(Ordering::Acquire)) >= instant
+    }
+
+    /// The first bytes that arrived.
+    pub(crate) fn beginning(&self) -> Vec<u8> {
+        self.beginning.lock().clone()
     }
 
     /// The time that the oldest write has been waiting for the peer.
@@ -86,12 +98,19 @@ impl Liveness {
 pub(crate) struct WatchedStream<S> {
     stream: S,
     liveness: Arc<Liveness>,
+    /// Whether enough of what arrives first is kept.
+    has_begun: bool,
 }
 
 impl<S> WatchedStream<S> {
     /// Watches `stream`.
     pub(crate) fn new(stream: S, liveness: Arc<Liveness>) -> Self {
-        Self { stream, liveness }
+        Self { stream, liveness, has_begun: false }
+    }
+
+    /// The state of the stream.
+    pub(crate) fn liveness(&self) -> &Arc<Liveness> {
+        &self.liveness
     }
 }
 
@@ -103,6 +122,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.liveness.heard.store(self.liveness.now(), Ordering::Release);
+            if !self.has_begun {
+                let mut beginning = self.liveness.beginning.lock();
+                let room = MAX_BEGINNING - beginning.len();
+                beginning.extend(buf.filled()[before..].iter().take(room));
+                let is_full = beginning.len() == MAX_BEGINNING;
+                drop(beginning);
+                self.has_begun = is_full;
+            }
         }
         poll
     }

@@ -1,6 +1,6 @@
 //! The cap on the connections to a cluster (`ssh.max_clients`).
 //!
-//! It must not know lanes: who waits here raises the pressure, and the registry, which owns the lanes, makes room.
+//! It must not know lanes: a request that waits here raises the pressure, and the registry, which owns the lanes, makes room.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

@@ -27,7 +27,7 @@ pub(crate) struct ConnectionManager {
 }
 
 impl ConnectionManager {
-    /// Opens connections of this kind with this login, while anybody is `waiting`.
+    /// Opens connections of this kind with this login, while any request is `waiting`.
     pub(crate) fn new(admission: Arc<Admission>, kind: LaneKind, login: Arc<Login>, waiting: Arc<AtomicU64>) -> Self {
         Self { admission, kind, login: Mutex::new(login), waiting }
     }

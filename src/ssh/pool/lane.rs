@@ -101,7 +101,7 @@ impl Lane {
             loop {
                 if let Some(placed) = place(arrived)? {
                     if waited {
-                        // There may be room for one more who waits.
+                        // There may be room for another request that waits.
                         self.state.recheck();
                     }
                     return Ok(placed);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::credentials::{Caller, Credential};
+use crate::credentials::{CallerKey, Credential};
 use crate::domain::Username;
 use crate::ssh::connect::connection::Connection;
 use crate::ssh::connect::login::Login;
@@ -35,7 +35,7 @@ pub(crate) struct LaneRegistry {
 }
 
 /// The owner of a lane. Callers with separate credentials share nothing, even if they have the same name.
-type Key = (Username, Option<Arc<Caller>>, LaneKind);
+type Key = (Username, Option<Arc<CallerKey>>, LaneKind);
 
 impl LaneRegistry {
     /// A cluster without lanes.

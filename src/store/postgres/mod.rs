@@ -17,10 +17,10 @@ use tokio_postgres::{AsyncMessage, Row};
 use tokio_util::sync::CancellationToken;
 
 use super::upkeep::sweep_again_and_again;
-use super::watchers::Watchers;
+use super::watchers::StreamWatchers;
 use super::{
-    Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, PostgresConfig, Record, Retention, SetupError, Status, Store, StoreError, Watch,
-    micros, sequence, span, stored, timestamp,
+    Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, PostgresConfig, Record, Retention, SetupError, Status, Store, StoreError,
+    StreamWatch, micros, sequence, span, stored, timestamp,
 };
 use crate::error::{ErrorChain, Recurring};
 use database::{Database, classify};
@@ -36,7 +36,7 @@ type Failed = tokio_postgres::Error;
 /// The store in a database.
 pub struct Postgres {
     database: Database,
-    watchers: Watchers,
+    watchers: StreamWatchers,
     status: Arc<Status>,
 }
 
@@ -46,7 +46,7 @@ impl Postgres {
     /// # Errors
     /// If the address or the authorities cannot be used.
     pub fn new(config: &PostgresConfig) -> Result<Self, SetupError> {
-        Ok(Self { database: Database::new(config)?, watchers: Watchers::default(), status: Arc::default() })
+        Ok(Self { database: Database::new(config)?, watchers: StreamWatchers::default(), status: Arc::default() })
     }
 
     /// Runs an operation on a connection, within its time.
@@ -167,7 +167,7 @@ impl Store for Postgres {
         .await
     }
 
-    fn watch(&self, stream: &str) -> Watch {
+    fn watch(&self, stream: &str) -> StreamWatch {
         self.watchers.watch(stream)
     }
 

@@ -53,7 +53,7 @@ fn may(path: &Path, access: Access) -> Result<(), StoreError> {
 }
 
 /// The version of the tables. Where the file is open in another process, the newest pages are in the log beside it; without a log, the file
-/// is complete, and is read as one that nobody changes, since SQLite would create a log.
+/// is complete, and is read as immutable, since SQLite would create a log.
 fn read(path: &Path) -> rusqlite::Result<i64> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

@@ -14,10 +14,10 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tokio_util::sync::CancellationToken;
 
 use super::upkeep::sweep_again_and_again;
-use super::watchers::Watchers;
+use super::watchers::StreamWatchers;
 use super::{
-    Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, Record, Retention, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence,
-    span, stored, timestamp,
+    Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, Record, Retention, SqliteConfig, Status, Store, StoreError, StreamWatch, micros,
+    sequence, span, stored, timestamp,
 };
 use worker::Worker;
 
@@ -25,14 +25,14 @@ use worker::Worker;
 pub struct Sqlite {
     config: SqliteConfig,
     worker: Worker,
-    watchers: Watchers,
+    watchers: StreamWatchers,
     status: Arc<Status>,
 }
 
 impl Sqlite {
     /// A store in this file, which is opened at the first operation.
     pub fn new(config: SqliteConfig) -> Self {
-        Self { worker: Worker::new(config.clone()), config, watchers: Watchers::default(), status: Arc::default() }
+        Self { worker: Worker::new(config.clone()), config, watchers: StreamWatchers::default(), status: Arc::default() }
     }
 
     async fn perform<T: Send + 'static>(
@@ -104,7 +104,7 @@ impl Store for Sqlite {
         self.perform(move |transaction, now| read(transaction, now, &stream, after, limit)).await
     }
 
-    fn watch(&self, stream: &str) -> Watch {
+    fn watch(&self, stream: &str) -> StreamWatch {
         self.watchers.watch(stream)
     }
 

@@ -129,7 +129,7 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Unavailable(io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
 }
 
-/// Opens the file, which nobody else may read, and brings its tables up to date.
+/// Opens the file, which no other user may read, and brings its tables up to date.
 fn open(config: &SqliteConfig) -> Result<Connection, StoreError> {
     let path = file(config);
     make_private(&config.state_dir, &path).map_err(|error| failed(&path, &error))?;

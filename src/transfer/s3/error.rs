@@ -5,7 +5,7 @@ use crate::rest::RestError;
 
 /// An object store failed. No message holds its private address, a key or a signature.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum ObjectStoreError {
     /// It did not answer.
     #[error("the object store {store} did not answer when it was asked to {task}")]
     Unanswered {
@@ -49,7 +49,7 @@ pub enum StoreError {
     Address,
 }
 
-impl Classify for StoreError {
+impl Classify for ObjectStoreError {
     fn kind(&self) -> Kind {
         match self {
             Self::Unanswered { .. } | Self::Busy { .. } => Kind::Unavailable,

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Parts, Side, Store, StoreError, Upload};
+use super::{MultipartUpload, ObjectStore, ObjectStoreError, PartLayout, Side};
 use crate::domain::{JobDescription, RemotePath, text_to_bytes};
 use crate::transfer::script::Script;
 use crate::transfer::{Directives, Multipart, describe, mark};
@@ -30,12 +30,12 @@ pub struct JobSettings<'a> {
 /// # Errors
 /// If the store's address cannot be used.
 pub fn receive(
-    store: &Store,
-    upload: &Upload,
+    store: &ObjectStore,
+    upload: &MultipartUpload,
     target: &RemotePath,
     size: u64,
     place: JobSettings<'_>,
-) -> Result<JobDescription, StoreError> {
+) -> Result<JobDescription, ObjectStoreError> {
     let script = Script::new(place.directives)
         .path("target", target)
         .path("temporary", &target.hidden_beside(&mark(place.id)))
@@ -54,13 +54,13 @@ pub fn receive(
 /// # Errors
 /// If the store's address cannot be used.
 pub fn send(
-    store: &Store,
-    upload: &Upload,
+    store: &ObjectStore,
+    upload: &MultipartUpload,
     source: &RemotePath,
-    parts: Parts,
+    parts: PartLayout,
     multipart: &Multipart,
     place: JobSettings<'_>,
-) -> Result<JobDescription, StoreError> {
+) -> Result<JobDescription, ObjectStoreError> {
     let urls = PartUrls::new(store, upload, parts)?;
     // A relative one lies where the job runs.
     let workplace = match multipart.tmp_folder.strip_prefix('/') {
@@ -93,12 +93,12 @@ struct PartUrls {
 }
 
 impl PartUrls {
-    fn new(store: &Store, upload: &Upload, parts: Parts) -> Result<Self, StoreError> {
+    fn new(store: &ObjectStore, upload: &MultipartUpload, parts: PartLayout) -> Result<Self, ObjectStoreError> {
         let mut all = Self { before: String::new(), after: String::new(), signatures: Vec::with_capacity(parts.count.into()) };
         for url in store.part_urls(Side::Private, upload, parts)? {
-            let (head, signature) = url.expose().rsplit_once('=').ok_or(StoreError::Address)?;
-            let (before, rest) = head.split_once("partNumber=").ok_or(StoreError::Address)?;
-            let (_, after) = rest.split_once('&').ok_or(StoreError::Address)?;
+            let (head, signature) = url.expose().rsplit_once('=').ok_or(ObjectStoreError::Address)?;
+            let (before, rest) = head.split_once("partNumber=").ok_or(ObjectStoreError::Address)?;
+            let (_, after) = rest.split_once('&').ok_or(ObjectStoreError::Address)?;
             if all.signatures.is_empty() {
                 all.before = format!("{before}partNumber=");
                 all.after = format!("&{after}=");

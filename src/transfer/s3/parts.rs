@@ -5,7 +5,7 @@ pub const MAX_PARTS: u16 = 10_000;
 
 /// A file of a known size, cut into parts of which only the last may be smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct PartLayout {
     /// The file's size in bytes.
     pub size: u64,
     /// That of each part but the last.
@@ -14,7 +14,7 @@ pub struct Parts {
     pub count: u16,
 }
 
-impl Parts {
+impl PartLayout {
     /// Cuts `size` bytes into parts of `part_size`.
     ///
     /// # Errors
@@ -47,14 +47,14 @@ mod tests {
         for (size, part_size, count) in
             [(0, 5, 1), (1, 5, 1), (5, 5, 1), (6, 5, 2), (50_000, 5, 10_000), (3, 0, 3), (u64::MAX, u64::MAX, 1)]
         {
-            assert_eq!(Parts::new(size, part_size).unwrap().count, count, "{size} by {part_size}");
+            assert_eq!(PartLayout::new(size, part_size).unwrap().count, count, "{size} by {part_size}");
         }
     }
 
     #[test]
     fn more_parts_than_a_store_takes_are_refused_with_what_would_be_taken() {
         for size in [50_001, u64::MAX] {
-            let refusal = Parts::new(size, 5).unwrap_err().to_string();
+            let refusal = PartLayout::new(size, 5).unwrap_err().to_string();
             assert!(refusal.contains("at most 50000 bytes") && refusal.contains("max_part_size"), "{refusal}");
         }
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusty_s3::{Bucket, Credentials, UrlStyle, signing};
 
-use super::StoreError;
+use super::ObjectStoreError;
 use crate::domain::Secret;
 use crate::rest::{InvalidUrl, Url};
 
@@ -51,13 +51,13 @@ impl Signer {
     ///
     /// # Errors
     /// If the store's address cannot be one of a bucket.
-    pub(super) fn sign(&self, call: &Call<'_>, window: Window) -> Result<Secret, StoreError> {
-        let endpoint = self.endpoint.parse().map_err(|_| StoreError::Address)?;
-        // Without a name there is only what stands before it.
+    pub(super) fn sign(&self, call: &Call<'_>, window: Window) -> Result<Secret, ObjectStoreError> {
+        let endpoint = self.endpoint.parse().map_err(|_| ObjectStoreError::Address)?;
+        // Without a bucket, `.` makes the URL that of the store.
         let bucket = call.bucket.map_or_else(|| ".".to_owned(), escaped);
-        let bucket = Bucket::new(endpoint, UrlStyle::Path, bucket, self.region.clone()).map_err(|_| StoreError::Address)?;
+        let bucket = Bucket::new(endpoint, UrlStyle::Path, bucket, self.region.clone()).map_err(|_| ObjectStoreError::Address)?;
         let url = match call.key {
-            Some(key) => bucket.object_url(key).map_err(|_| StoreError::Address)?,
+            Some(key) => bucket.object_url(key).map_err(|_| ObjectStoreError::Address)?,
             None => bucket.base_url().clone(),
         };
         let (id, secret) = (self.credentials.key(), self.credentials.secret());

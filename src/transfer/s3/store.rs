@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::signer::{Call, Method, Signer, Window};
-use super::{Parts, StoreError};
+use super::{ObjectStoreError, PartLayout};
 use crate::domain::{Secret, Username, bytes_to_text};
 use crate::error::ErrorChain;
 use crate::rest::{self, Client, InvalidUrl, Request, Url};
@@ -26,7 +26,7 @@ const MAX_LISTED: usize = 16 * 1024 * 1024;
 const MAX_ID: usize = 2048;
 
 /// An object store.
-pub struct Store {
+pub struct ObjectStore {
     name: String,
     client: Client,
     private: Signer,
@@ -40,7 +40,7 @@ pub struct Store {
 
 /// An upload in parts that the store knows of.
 #[derive(Clone, Debug)]
-pub struct Upload {
+pub struct MultipartUpload {
     pub(super) bucket: String,
     pub(super) key: String,
     pub(super) id: String,
@@ -56,7 +56,7 @@ pub enum Side {
     Public,
 }
 
-impl Upload {
+impl MultipartUpload {
     /// When its URLs expire, in seconds since 1970.
     pub(super) fn ends(&self) -> i64 {
         self.window.begins.as_second().saturating_add_unsigned(self.window.seconds)
@@ -72,7 +72,7 @@ impl Upload {
     }
 }
 
-impl Store {
+impl ObjectStore {
     /// The store as it is configured. Nothing is sent yet.
     ///
     /// # Errors
@@ -102,15 +102,15 @@ impl Store {
     ///
     /// # Errors
     /// If it is too large for that.
-    pub fn parts(&self, size: u64) -> Result<Parts, super::TooManyParts> {
-        Parts::new(size, self.part_size)
+    pub fn parts(&self, size: u64) -> Result<PartLayout, super::TooManyParts> {
+        PartLayout::new(size, self.part_size)
     }
 
     /// Whether the store answers, and knows our key.
     ///
     /// # Errors
     /// If it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub async fn ping(&self) -> Result<(), ObjectStoreError> {
         let task = "list buckets";
         let answer = self.send(task, &Call { method: Method::Get, bucket: None, key: None, query: &[] }, None, MAX_LISTED).await?;
         self.accepted(task, &answer)
@@ -120,7 +120,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not do it.
-    pub async fn begin(&self, user: &Username, name: &[u8]) -> Result<Upload, StoreError> {
+    pub async fn begin(&self, user: &Username, name: &[u8]) -> Result<MultipartUpload, ObjectStoreError> {
         let bucket = match &self.tenant {
             Some(tenant) => format!("{tenant}:{user}"),
             None => user.to_string(),
@@ -135,15 +135,15 @@ impl Store {
         let answer = self.send(task, &begin, None, MAX_ANSWERED).await?;
         self.accepted(task, &answer)?;
         let id = element(&answer.body, "UploadId").filter(|id| is_upload_id(id)).map(str::to_owned);
-        let id = id.ok_or_else(|| StoreError::Unclear { store: self.name.clone(), task })?;
-        Ok(Upload { bucket, key, id, window })
+        let id = id.ok_or_else(|| ObjectStoreError::Unclear { store: self.name.clone(), task })?;
+        Ok(MultipartUpload { bucket, key, id, window })
     }
 
-    /// Forgets an upload and what was sent for it.
+    /// Removes an upload and its parts.
     ///
     /// # Errors
     /// If the store does not do it; it will in its time.
-    pub async fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
+    pub async fn abort(&self, upload: &MultipartUpload) -> Result<(), ObjectStoreError> {
         let task = "abort an upload";
         let answer = self.send(task, &upload.call(Method::Delete, &[("uploadId", &upload.id)]), None, MAX_ANSWERED).await?;
         self.accepted(task, &answer)
@@ -153,7 +153,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store's address cannot be used.
-    pub fn part_urls(&self, side: Side, upload: &Upload, parts: Parts) -> Result<Vec<Secret>, StoreError> {
+    pub fn part_urls(&self, side: Side, upload: &MultipartUpload, parts: PartLayout) -> Result<Vec<Secret>, ObjectStoreError> {
         let signer = self.signer(side);
         let url = |number: u16| {
             let number = number.to_string();
@@ -166,7 +166,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store's address cannot be used.
-    pub fn complete_url(&self, side: Side, upload: &Upload) -> Result<Secret, StoreError> {
+    pub fn complete_url(&self, side: Side, upload: &MultipartUpload) -> Result<Secret, ObjectStoreError> {
         self.signer(side).sign(&upload.call(Method::Post, &[("uploadId", &upload.id)]), upload.window)
     }
 
@@ -174,22 +174,22 @@ impl Store {
     ///
     /// # Errors
     /// If the store's address cannot be used.
-    pub fn download_url(&self, side: Side, upload: &Upload) -> Result<Secret, StoreError> {
+    pub fn download_url(&self, side: Side, upload: &MultipartUpload) -> Result<Secret, ObjectStoreError> {
         self.signer(side).sign(&upload.call(Method::Get, &[]), upload.window)
     }
 
     /// Where a job looks whether the file is there.
-    pub(super) fn head_url(&self, upload: &Upload) -> Result<Secret, StoreError> {
+    pub(super) fn head_url(&self, upload: &MultipartUpload) -> Result<Secret, ObjectStoreError> {
         self.private.sign(&upload.call(Method::Head, &[]), upload.window)
     }
 
     /// Where a job removes the file.
-    pub(super) fn delete_url(&self, upload: &Upload) -> Result<Secret, StoreError> {
+    pub(super) fn delete_url(&self, upload: &MultipartUpload) -> Result<Secret, ObjectStoreError> {
         self.private.sign(&upload.call(Method::Delete, &[]), upload.window)
     }
 
     /// Where a job gives an upload up.
-    pub(super) fn abort_url(&self, upload: &Upload) -> Result<Secret, StoreError> {
+    pub(super) fn abort_url(&self, upload: &MultipartUpload) -> Result<Secret, ObjectStoreError> {
         self.private.sign(&upload.call(Method::Delete, &[("uploadId", &upload.id)]), upload.window)
     }
 
@@ -201,7 +201,7 @@ impl Store {
     }
 
     /// Makes the bucket, and has it emptied in time, if there is none.
-    async fn provide(&self, bucket: &str) -> Result<(), StoreError> {
+    async fn provide(&self, bucket: &str) -> Result<(), ObjectStoreError> {
         let call = |method, query| Call { method, bucket: Some(bucket), key: None, query };
         let task = "look for a bucket";
         let answer = self.send(task, &call(Method::Head, &[]), None, MAX_ANSWERED).await?;
@@ -224,7 +224,13 @@ impl Store {
         Ok(())
     }
 
-    async fn send(&self, task: &'static str, call: &Call<'_>, body: Option<String>, max_body: usize) -> Result<rest::Response, StoreError> {
+    async fn send(
+        &self,
+        task: &'static str,
+        call: &Call<'_>,
+        body: Option<String>,
+        max_body: usize,
+    ) -> Result<rest::Response, ObjectStoreError> {
         let method = match call.method {
             Method::Head => rest::Method::Head,
             Method::Get => rest::Method::Get,
@@ -233,17 +239,17 @@ impl Store {
             Method::Delete => rest::Method::Delete,
         };
         let url = self.private.sign(call, Window { begins: Timestamp::now(), seconds: IMMEDIATE_TTL_SECONDS })?;
-        let url = Url::parse(url.expose()).map_err(|_| StoreError::Address)?;
+        let url = Url::parse(url.expose()).map_err(|_| ObjectStoreError::Address)?;
         let mut request = Request::new(method, url).timeout(self.patience).max_body(max_body);
         if let Some(body) = body {
             // Stores require a digest of the body.
             let digest = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, md5::compute(&body).0);
             request = request.header("content-md5", Secret::from(digest)).xml(body);
         }
-        self.client.send(request).await.map_err(|source| StoreError::Unanswered { store: self.name.clone(), task, source })
+        self.client.send(request).await.map_err(|source| ObjectStoreError::Unanswered { store: self.name.clone(), task, source })
     }
 
-    fn accepted(&self, task: &'static str, answer: &rest::Response) -> Result<(), StoreError> {
+    fn accepted(&self, task: &'static str, answer: &rest::Response) -> Result<(), ObjectStoreError> {
         if (200..300).contains(&answer.status) {
             return Ok(());
         }
@@ -251,7 +257,7 @@ impl Store {
         let code = element(&answer.body, "Code").filter(|code| is_code(code));
         let reason = code.map_or_else(|| format!("status {}", answer.status), |code| format!("status {}, {code}", answer.status));
         let busy = answer.status >= 500 || answer.status == 429;
-        Err(if busy { StoreError::Busy { store, task, reason } } else { StoreError::Refused { store, task, reason } })
+        Err(if busy { ObjectStoreError::Busy { store, task, reason } } else { ObjectStoreError::Refused { store, task, reason } })
     }
 }
 

@@ -11,17 +11,17 @@ use crate::transfer::{Directives, Multipart, S3};
 
 const ID: Uuid = Uuid::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_cdef);
 
-fn store() -> Store {
+fn store() -> ObjectStore {
     let config = serde_json::json!({
         "name": "store", "private_url": "http://10.0.0.1:8333", "public_url": "https://s3.example.org", "access_key_id": "AKIDEXAMPLE",
         "secret_access_key": "hunter2", "region": "eu", "ttl": 600, "tenant": "hpc",
     });
-    Store::new(&serde_json::from_value::<S3>(config).unwrap(), Client::new().unwrap()).unwrap()
+    ObjectStore::new(&serde_json::from_value::<S3>(config).unwrap(), Client::new().unwrap()).unwrap()
 }
 
-fn upload() -> Upload {
+fn upload() -> MultipartUpload {
     let [bucket, key, id] = ["hpc:ada", "0000/it's here", "2~upload"].map(str::to_owned);
-    Upload { bucket, key, id, window: Window { begins: Timestamp::UNIX_EPOCH, seconds: 600 } }
+    MultipartUpload { bucket, key, id, window: Window { begins: Timestamp::UNIX_EPOCH, seconds: 600 } }
 }
 
 fn directives() -> Directives {
@@ -35,7 +35,7 @@ fn script(job: JobDescription) -> String {
     }
 }
 
-fn sent(parts: Parts, multipart: &Multipart) -> String {
+fn sent(parts: PartLayout, multipart: &Multipart) -> String {
     let (source, directory) = (RemotePath::from_text("/home/ada/it's here").unwrap(), RemotePath::from_text("/scratch/ada").unwrap());
     let (directives, upload) = (directives(), upload());
     let place = JobSettings { directives: &directives, directory: &directory, id: ID };
@@ -55,7 +55,7 @@ fn the_script_of_an_upload() {
 
 #[test]
 fn the_script_of_a_download() {
-    insta::assert_snapshot!(sent(Parts::new(12, 5).unwrap(), &Multipart::default()));
+    insta::assert_snapshot!(sent(PartLayout::new(12, 5).unwrap(), &Multipart::default()));
 }
 
 #[test]
@@ -69,14 +69,14 @@ fn a_name_adds_no_line_and_no_directive() {
 
 #[test]
 fn ten_thousand_parts_fit_in_what_a_scheduler_takes() {
-    let script = sent(Parts::new(10_000, 1).unwrap(), &Multipart::default());
+    let script = sent(PartLayout::new(10_000, 1).unwrap(), &Multipart::default());
     assert!(script.len() < 1024 * 1024, "{} bytes", script.len());
 }
 
 #[test]
 fn the_folder_for_parts_lies_where_the_job_runs_or_where_the_site_says() {
     for (configured, expected) in [("tmp", "/scratch/ada/tmp"), ("/local/it's tmp", "/local/it'\\''s tmp")] {
-        let script = sent(Parts::new(1, 1).unwrap(), &Multipart { tmp_folder: configured.to_owned(), ..Multipart::default() });
+        let script = sent(PartLayout::new(1, 1).unwrap(), &Multipart { tmp_folder: configured.to_owned(), ..Multipart::default() });
         assert!(script.contains(&format!("workplace='{expected}'")), "{script}");
     }
 }
@@ -84,7 +84,7 @@ fn the_folder_for_parts_lies_where_the_job_runs_or_where_the_site_says() {
 #[test]
 fn clients_get_the_public_address_and_jobs_the_private_one() {
     let (store, upload) = (store(), upload());
-    let parts = Parts::new(12, 5).unwrap();
+    let parts = PartLayout::new(12, 5).unwrap();
     let public = store.part_urls(Side::Public, &upload, parts).unwrap();
     assert_eq!(public.len(), 3);
     let others = [store.complete_url(Side::Public, &upload).unwrap(), store.download_url(Side::Public, &upload).unwrap()];

@@ -42,6 +42,29 @@ async fn numbers_that_are_none_or_negative_or_huge_are_400_and_name_the_field() 
 }
 
 #[tokio::test]
+async fn a_number_that_is_none_is_refused_with_the_range_of_the_documentation() {
+    for (uri, range) in [
+        ("/compute/daint/jobs/7/logs?tail=-1", "from 0 to 1000000"),
+        ("/compute/daint/jobs?pageSize=-1", "from 1 to 10000"),
+        ("/filesystem/daint/ops/ls?path=/home/a&pageSize=ten", "from 1 to 10000"),
+        ("/filesystem/daint/ops/find?path=/home/a&limit=-1", "from 1 to 10000"),
+    ] {
+        let answer = refused(Method::GET, uri, None).await;
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(answer.status == 400 && message.ends_with(&format!("should be an integer {range}")), "{uri}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_break_in_a_text_is_refused_with_the_way_to_write_it() {
+    let request = Request::post("/compute/daint/jobs").header(header::AUTHORIZATION, "Bearer token-of-alice");
+    let body = "{\"job\": {\"workingDirectory\": \"/\", \"script\": \"#!/bin/sh\nhostname\"}}";
+    let answer = Api::new(vec![], vec![]).send(request.body(Body::from(body)).unwrap()).await;
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(answer.status == 400 && message.ends_with(r"Write a line break in a text as `\n`, a tab as `\t`"), "{message}");
+}
+
+#[tokio::test]
 async fn other_parameters_that_cannot_be_are_400_and_name_the_field() {
     let long = format!("jobs?name={}", "x".repeat(236));
     for (uri, name) in [

@@ -43,6 +43,7 @@ async fn what_stands_in_the_way_of_a_repeated_submission_is_told() {
     for (error, status, retry_after, retryable) in [
         (SchedulerError::KeyReused, 422, None, false),
         (SchedulerError::UnderWay { wait: Duration::from_secs(9), host: None }, 409, Some("9"), true),
+        (SchedulerError::Undecidable { reason: "no accounting".to_owned() }, 409, None, false),
         (SchedulerError::NoRecord("/home/alice/.goldcrest/submit".to_owned()), 424, None, false),
     ] {
         let answer = submit(&Api::new(vec![(ONCE, Reply::SchedulerFails(error))], vec![]), "k").await;

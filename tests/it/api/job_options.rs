@@ -25,7 +25,7 @@ async fn every_option_reaches_the_scheduler() {
         "dependencies": [{"type": "afterok", "jobs": ["12", "13_4"]}, {"type": "singleton"}],
         "mailUser": "a@example.org", "mailEvents": ["begin", "fail"], "licenses": ["matlab:2"], "container": "/c", "containerImage": "i",
     });
-    let expected = r##"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/home/alice", standard_input: None, standard_output: None, standard_error: None, environment: {"F7T_version": "v2.0.0"}, constraints: None, script: Inline("#!/bin/sh\n"), options: JobOptions { nodes: Some(2), tasks: Some(8), tasks_per_node: Some(4), cpus_per_task: Some(3), memory: Some(Memory(4096)), memory_per_cpu: None, gpus: Some(2), gpus_per_node: None, gpu_type: Some("a100"), time_limit: Some(90), qos: Some("high"), exclusive: true, hold: true, array: Some(ArrayIndices("0-9%2")), dependencies: [Dependency { condition: AfterOk, jobs: [JobId("12"), JobId("13_4")] }, Dependency { condition: Singleton, jobs: [] }], mail_user: Some("a@example.org"), mail_events: [Begin, Fail], licenses: ["matlab:2"], container: Some("/c"), container_image: Some("i") } }"##;
+    let expected = r##"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/home/alice", standard_input: None, standard_output: None, standard_error: None, environment: {"F7T_version": "v2.0.0"}, constraints: None, script: Inline("#!/bin/sh\n"), options: JobOptions { nodes: Some(2), tasks: Some(8), tasks_per_node: Some(4), cpus_per_task: Some(3), memory: Some(Memory(4096)), memory_per_cpu: None, gpus: Some(2), gpus_per_node: None, gpu_type: Some("a100"), time_limit: Some(90), qos: Some("high"), exclusive: true, hold: true, array: Some(ArrayIndices("0-9%2")), dependencies: [Dependency { condition: AfterOk, jobs: [JobId("12"), JobId("13_4")] }, Dependency { condition: Singleton, jobs: [] }], mail_user: Some("a@example.org"), mail_events: [Begin, Fail], licenses: ["matlab:2"], container: Some("/c"), container_image: Some("i") }, program: None }"##;
     let api = Api::new(vec![(expected, Reply::Id("7"))], vec![]);
     let answer = api.call(Method::POST, "/compute/daint/jobs", Some(with(&options))).await;
     assert_eq!((answer.status, answer.json()), (201, json!({"jobId": "7"})));
@@ -64,12 +64,13 @@ async fn a_value_that_cannot_be_is_refused_by_its_name() {
 
 #[tokio::test]
 async fn what_the_scheduler_does_not_have_is_refused_by_its_name_with_the_reason() {
-    let fails = Reply::SchedulerFails(SchedulerError::Member { member: "qos", reason: "there is none" });
+    let refused = [("qos", true, "there is none"), ("hold", true, "none either"), ("array", false, "")];
+    let fails = Reply::SchedulerFails(SchedulerError::refuse_members(refused).unwrap_err());
     let api = Api::new(vec![("alice: submit ...", fails)], vec![]);
-    let answer = api.call(Method::POST, "/compute/daint/jobs", Some(with(&json!({"qos": "x"})))).await;
-    let field = answer.json()["data"]["fields"][0].clone();
-    assert_eq!((answer.status, &field["name"]), (400, &json!("job.qos")), "{}", answer.json());
-    assert!(field["message"].as_str().unwrap().contains("there is none"), "{field}");
+    let answer = api.call(Method::POST, "/compute/daint/jobs", Some(with(&json!({"qos": "x", "hold": true})))).await;
+    let fields = answer.json()["data"]["fields"].clone();
+    assert_eq!((answer.status, &fields[0]["name"], &fields[1]["name"]), (400, &json!("job.qos"), &json!("job.hold")), "{fields}");
+    assert!(fields[0]["message"].as_str().unwrap().contains("there is none"), "{fields}");
 }
 
 #[tokio::test]

@@ -10,10 +10,12 @@ use futures::stream::{self, StreamExt};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{ClusterHealth, FileStat, Job, JobId, JobMetadata, RemotePath};
 use goldcrest::filesystem::{FileAccess, Files, FilesystemError, Followed, Settings};
+use goldcrest::http::Draining;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::scheduler::local::Local;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::compute::job;
 use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Step, version};
@@ -170,8 +172,10 @@ async fn what_cannot_be_told_or_read_has_a_reason() {
 
     let outside = (r#"alice: metadata "7""#, Reply::Metadata(vec![files_of("7", "/dev/shm/7.out")]));
     let answer = get("", vec![outside], vec![]).await;
-    assert_eq!(answer.status, 400);
-    assert!(answer.json()["detail"].as_str().unwrap().contains("does not match any of the defined filesystem paths"));
+    let field = answer.json()["data"]["fields"][0].clone();
+    assert_eq!((answer.status, &field["name"]), (400, &json!("job_id")));
+    let message = field["message"].as_str().unwrap();
+    assert!(message.contains("its output is in /dev/shm/7.out") && message.contains("choose `workingDirectory`"), "{message}");
 
     let denied = FilesystemError::Denied(RemotePath::from_text("/home/alice/7.out").unwrap());
     let answer = get("?follow=true", vec![metadata()], vec![size(1), ("alice: follow...", Reply::FileFails(denied))]).await;
@@ -218,6 +222,29 @@ async fn a_scheduler_that_does_not_answer_ends_nothing() {
     let follow = ("alice: follow...", happening(vec![grown(b"all\n", 4)]));
     let answer = get("?follow=true", vec![metadata(), down(), down(), state("FAILED")], vec![size(4), follow, size(4)]).await;
     assert_eq!(answer.body, b"all\n");
+}
+
+#[tokio::test]
+async fn following_ends_when_the_server_drains_and_does_not_look_complete() {
+    let bytes = || request(Method::GET, &format!("{LOGS}?follow=true"), Some("token-of-alice"), None);
+    for (mut request, is_cut) in [(bytes(), true), (events("?follow=true"), false)] {
+        let follow = ("alice: follow...", happening(vec![grown(b"one\n", 4)]));
+        let draining = CancellationToken::new();
+        request.extensions_mut().insert(Draining(draining.clone()));
+        let answer = api(vec![metadata()], vec![size(4), follow]).answer(request).await;
+        let (mut body, mut text) = (answer.into_body().into_data_stream(), Vec::new());
+        while !text.windows(3).any(|word| word == b"one") {
+            text.extend(body.next().await.unwrap().unwrap());
+        }
+        draining.cancel();
+        let rest: Vec<_> = body.collect().await;
+        match rest.last().unwrap() {
+            Ok(last) => {
+                assert!(!is_cut && last.ends_with(b"{\"reason\":\"Goldcrest is stopping: reconnect to continue\"}\n\n"), "{last:?}")
+            }
+            Err(_) => assert!(is_cut),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

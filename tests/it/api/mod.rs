@@ -25,6 +25,7 @@ mod limits;
 mod listing;
 mod logs;
 mod maintenance;
+mod malformed;
 mod metrics;
 mod operations;
 mod pages;
@@ -49,7 +50,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
-use goldcrest::cluster::{Capabilities, Cluster, Files};
+use goldcrest::cluster::{Capabilities, Cluster, FileCapability};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
 use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
 use goldcrest::mirror::{Journal, Mirror};
@@ -77,7 +78,7 @@ pub fn whole(
     scheduler: Arc<dyn Scheduler>,
     operations: impl Into<goldcrest::filesystem::Files>,
 ) -> Capabilities {
-    Capabilities { compute: Some(scheduler), files: Some(Files { transport, operations: operations.into() }), objects: None }
+    Capabilities { compute: Some(scheduler), files: Some(FileCapability { transport, operations: operations.into() }), objects: None }
 }
 
 /// How `daint` is set up.
@@ -164,6 +165,7 @@ impl Api {
                 examples: None,
             },
             root_path: String::new(),
+            kbatch: None,
         };
         change(&mut state);
         let gate = state.gate.clone();
@@ -173,6 +175,11 @@ impl Api {
 
     /// This cluster in place of the usual one, with a mirror of its jobs.
     pub fn over(cluster: Cluster) -> Self {
+        Self::over_changed(cluster, |_| {})
+    }
+
+    /// As [`Self::over`], and the rest may be changed too.
+    pub fn over_changed(cluster: Cluster, change: impl FnOnce(&mut AppState)) -> Self {
         let cluster = Arc::new(cluster);
         let journal = Arc::new(Journal::new(cluster.name(), None));
         let mirror = Arc::new(Mirror::new(Arc::clone(&cluster), Arc::new(Source(true)), journal));
@@ -181,6 +188,7 @@ impl Api {
             let mirrors = [(cluster.name().clone(), mirror)].into();
             let gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster], State::default());
             state.gate = gate.with_mirrors(&mirrors);
+            change(state);
         })
     }
 

@@ -61,6 +61,11 @@ async fn the_pages_show_our_document() {
     assert!(String::from_utf8(page("/redoc").await.body).unwrap().contains("spec-url=\"openapi.json\""));
     let script = page("/redoc/redoc.standalone.js").await;
     assert_eq!((script.header("content-encoding"), &script.body[..2]), (Some("gzip"), &[0x1F, 0x8B][..]));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &script.body).unwrap();
+    let unpacked = std::process::Command::new("gzip").arg("-dc").stdin(file.reopen().unwrap()).output().unwrap().stdout;
+    let unpacked = String::from_utf8(unpacked).unwrap();
+    assert!(unpacked.contains("redocly logo") && !unpacked.contains("cdn.redoc.ly"), "its logo would be fetched from elsewhere");
 }
 
 #[tokio::test]

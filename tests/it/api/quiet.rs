@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use goldcrest::domain::ClusterHealth;
-use goldcrest::http::{Ended, TimeLimits};
+use goldcrest::http::{ServeOutcome, TimeLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,20 @@ async fn serve(api: Api, head: Duration, stall: Duration) -> std::net::SocketAdd
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An empty SETTINGS frame (RFC 9113, 6.5).
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// HEADERS with a GET that end the headers and the stream 1 (RFC 9113, 6.2).
+fn headers(more: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in [(":method", "GET"), (":scheme", "http"), (":authority", "x")].iter().chain(more) {
+        // A literal without indexing whose texts are not compressed (RFC 7541, 6.2.2).
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    [&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1], &block[..]].concat()
+}
 
 #[tokio::test]
 async fn a_connection_on_which_no_request_comes_is_closed() {
@@ -75,7 +89,30 @@ async fn connections_without_a_request_do_not_delay_the_end_of_the_server() {
     // The server has read the halves by then.
     tokio::time::sleep(BRIEF).await;
     stop.cancel();
-    assert_eq!(tokio::time::timeout(SOON, served).await.expect("a connection is waited for").unwrap(), Ended::Completed);
+    assert_eq!(tokio::time::timeout(SOON, served).await.expect("a connection is waited for").unwrap(), ServeOutcome::Completed);
+}
+
+#[tokio::test]
+async fn connections_that_are_idle_at_the_end_of_the_drain_do_not_count_as_cut_requests() {
+    let (request, liveness) = (&b"GET /status/liveness/ HTTP/1.1\r\nhost: x\r\n\r\n"[..], headers(&[(":path", "/status/liveness/")]));
+    // The client of HTTP/2 has an answer, of which it may have read nothing.
+    for (start, drain) in [(request, Duration::ZERO), (&[PREFACE, SETTINGS, &liveness].concat(), BRIEF)] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut connection = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (api, stop) = (Api::new(vec![], vec![]), CancellationToken::new());
+        let metrics = Arc::clone(&api.request_metrics);
+        let served =
+            tokio::spawn(goldcrest::http::serve(listener, api.router, api.request_metrics, stop.clone(), TimeLimits::draining(drain)));
+        connection.write_all(start).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.windows(12).any(|words| words == b"healthchecks" || words == b"healthcheckR") {
+            connection.read_buf(&mut answer).await.unwrap();
+        }
+        wait_for(SOON, || metrics.in_flight() == 0).await;
+        stop.cancel();
+        let ended = tokio::time::timeout(SOON, served).await.expect("it is waited for").unwrap();
+        assert_eq!(ended, ServeOutcome::Completed, "{}", String::from_utf8_lossy(start));
+    }
 }
 
 #[tokio::test]
@@ -104,9 +141,9 @@ async fn a_request_under_way_is_waited_for_and_that_it_was_cut_shows_in_the_end(
             go.send(()).unwrap();
             connection.read_to_end(&mut rest).await.unwrap();
             assert!(rest.ends_with(b"beginend"), "{}", String::from_utf8_lossy(&rest));
-            assert_eq!(served.await.unwrap(), Ended::Completed);
+            assert_eq!(served.await.unwrap(), ServeOutcome::Completed);
         } else {
-            assert_eq!(tokio::time::timeout(SOON, served).await.unwrap().unwrap(), Ended::Cut);
+            assert_eq!(tokio::time::timeout(SOON, served).await.unwrap().unwrap(), ServeOutcome::Cut);
         }
     }
 }
@@ -142,23 +179,7 @@ async fn a_download_that_the_client_does_not_read_is_given_up() {
 async fn a_stream_of_http2_that_the_client_gives_no_room_is_given_up() {
     let (api, gone) = endless();
     let mut connection = TcpStream::connect(serve(api, LONG, BRIEF).await).await.unwrap();
-    let mut block = Vec::new();
-    for (name, value) in [
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "x"),
-        (":path", "/filesystem/daint/ops/download?path=/home/f"),
-        ("authorization", "Bearer token-of-alice"),
-    ] {
-        // A literal without indexing whose texts are not compressed (RFC 7541, 6.2.2).
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap());
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    // HEADERS that end the headers and the stream 1 (RFC 9113, 6.2).
-    let headers = [&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1], &block[..]].concat();
+    let headers = headers(&[(":path", "/filesystem/daint/ops/download?path=/home/f"), ("authorization", "Bearer token-of-alice")]);
     connection.write_all(&[PREFACE, SETTINGS, &headers].concat()).await.unwrap();
     wait_for(SOON, || gone.load(Ordering::SeqCst)).await;
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::tus::{WAYS, api, send};
 use super::{Answer, Api};
+use crate::support::{PATIENCE, wait_for};
 
 /// A request to change something, with its answer.
 async fn change(api: &Api, method: Method, operation: &str, body: &Value) -> Answer {
@@ -84,5 +85,56 @@ async fn only_if_nothing_is_there_a_link_that_leads_nowhere_is_something() {
             assert_eq!(answer.status, 412, "{access:?}, {operation}: {}", answer.everything());
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{access:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_or_a_coding_that_would_not_be_checked_is_refused_by_each_way_in_and_nothing_is_written() {
+    let digest = ("repr-digest", "sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:");
+    let form = [("content-type", "multipart/form-data; boundary=b")];
+    let part = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nabc\r\n--b--\r\n";
+    let tus = [("tus-resumable", "1.0.0"), ("upload-length", "3"), ("content-type", "application/offset+octet-stream")];
+    for access in WAYS {
+        for (field, status) in [
+            (digest, 400),
+            (("content-digest", digest.1), 400),
+            (("digest", "sha-256=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), 400),
+            (("content-encoding", "gzip"), 415),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let api = api(&directory, access);
+            let path = directory.path().to_str().unwrap();
+            for (method, uri, fields, content) in [
+                (Method::PUT, format!("ops/upload?path={path}/f"), &[][..], "abc"),
+                (Method::POST, format!("ops/upload?path={path}"), &form, part),
+                (Method::POST, format!("uploads?path={path}/f"), &tus, "abc"),
+            ] {
+                let fields = [fields, &[field]].concat();
+                let answer = send(&api, method, &format!("/api/filesystem/daint/{uri}"), &fields, content.to_owned()).await;
+                assert_eq!(answer.status, status, "{uri}, {field:?}: {}", answer.everything());
+                wait_for(PATIENCE, || fs::read_dir(directory.path()).unwrap().next().is_none()).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_or_move_into_itself_by_a_link_is_400_and_a_directory_in_the_place_of_a_file_is_named() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        fs::create_dir_all(directory.path().join("p/q")).unwrap();
+        fs::write(directory.path().join("f"), "content").unwrap();
+        symlink("p", directory.path().join("to-p")).unwrap();
+        symlink(".", directory.path().join("self")).unwrap();
+        for target in ["to-p/sub", "self/p/q/r", "self/p/x"] {
+            let answer = change(&api, Method::POST, "ops/cp", &paths(&directory, "p", target)).await;
+            assert_eq!(answer.status, 400, "{target}: {}", answer.everything());
+        }
+        let mut body = paths(&directory, "p", "f");
+        body["overwrite"] = json!(true);
+        let answer = change(&api, Method::PUT, "ops/mv", &body).await;
+        assert!(answer.status == 400 && answer.everything().contains("/f: Not a directory"), "{}", answer.everything());
+        assert!(directory.path().join("p/q").is_dir() && directory.path().join("f").is_file());
     }
 }

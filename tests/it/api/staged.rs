@@ -15,7 +15,7 @@ use goldcrest::health::Checker;
 use goldcrest::rest::Client;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::transfer::DataTransfer;
-use goldcrest::transfer::s3::Store;
+use goldcrest::transfer::s3::ObjectStore;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -112,9 +112,9 @@ pub(super) fn data_transfer(url: &str, change: impl FnOnce(&mut Value)) -> DataT
 }
 
 /// The store that is configured so; it is waited for shortly.
-pub(super) fn store(config: &DataTransfer) -> Store {
+pub(super) fn store(config: &DataTransfer) -> ObjectStore {
     let DataTransfer::S3(config) = config else { panic!("no object store") };
-    Store::new(config, Client::new().unwrap()).unwrap().patient(Duration::from_secs(2))
+    ObjectStore::new(config, Client::new().unwrap()).unwrap().patient(Duration::from_secs(2))
 }
 
 /// `daint` with a store at this address, and a scheduler and files that do just this.

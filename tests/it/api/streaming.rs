@@ -1,5 +1,7 @@
 //! Transfers by the protocol of firecrest-streamer: a client that the test plays, the listener, and jobs of the local scheduler.
 
+mod announced;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -268,7 +270,7 @@ async fn what_cannot_be_transferred_is_refused_before_a_job_is_submitted() {
     for (operation, name, status) in [
         ("download", "missing", 404),
         ("download", "directory", 400),
-        ("upload", "directory", 403),
+        ("upload", "directory", 400),
         ("upload", "missing/a", 404),
         ("upload", "../../../a", 400),
     ] {
@@ -278,6 +280,7 @@ async fn what_cannot_be_transferred_is_refused_before_a_job_is_submitted() {
     let large = json!({"path": streaming.machine.text("a"), "transferDirectives": {"transferMethod": "streamer", "fileSize": 10_000_001}});
     let answer = ask(&streaming.machine.api, "upload", large).await;
     assert_eq!(answer.status, 413, "{}", answer.everything());
+    assert!(answer.everything().contains("10000000 bytes"), "{}", answer.everything());
     let jobs = streaming.machine.api.get("/compute/daint/jobs").await;
     assert_eq!(jobs.json()["jobs"], json!([]), "{}", jobs.everything());
 }
@@ -326,6 +329,20 @@ async fn a_client_that_comes_before_its_job_runs_is_sent_away_and_may_come_again
     let mut client = streaming.connect(Some(&secret)).await.unwrap();
     client.upload(b"content", &sum(b"content")).await;
     assert_eq!(client.closed().await.0, 1000);
+}
+
+#[tokio::test]
+async fn an_upload_onto_what_exists_is_refused_with_the_ways_out() {
+    let streaming = Streaming::start().await;
+    std::fs::write(streaming.machine.at("a"), "old").unwrap();
+    std::fs::create_dir(streaming.machine.at("d")).unwrap();
+    for (name, status, words) in
+        [("a", 403, "remove it first, choose another name, or send the file with `PUT"), ("d", 400, "the path is that of the file itself")]
+    {
+        let answer = streaming.ask("upload", name).await;
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(answer.status == status && message.contains(words), "{message}");
+    }
 }
 
 #[tokio::test]

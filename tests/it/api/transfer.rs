@@ -12,7 +12,7 @@ use goldcrest::domain::{ClusterHealth, RemotePath, ServiceType};
 use goldcrest::filesystem::{self, Settings};
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::scheduler::local::{Config, Local};
-use goldcrest::transfer::s3::Store;
+use goldcrest::transfer::s3::ObjectStore;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -210,7 +210,7 @@ impl Machine {
     }
 
     /// A machine that is configured further, with an object store.
-    pub(super) fn set_up(change: impl FnOnce(&mut cluster::Config), store: Option<Store>) -> Self {
+    pub(super) fn set_up(change: impl FnOnce(&mut cluster::Config), store: Option<ObjectStore>) -> Self {
         let shell = LocalShell::new("dash").or_else(|| LocalShell::new("bash")).unwrap();
         std::fs::create_dir_all(shell.home().join("work/alice")).unwrap();
         let mut config = cluster_config();

@@ -1,5 +1,6 @@
 //! Resumable uploads by tus, over a real directory.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use super::doubles::{Relations, Script, ScriptedScheduler, Tokens};
 use super::{Answer, Api};
 use crate::files::transport::{Local, OPENSSH, Subsystem, User};
-use crate::support::{PATIENCE, skip, wait_until};
+use crate::support::{PATIENCE, skip, wait_until, was_run_as_nobody};
 
 /// The API over a directory. Another one over the same directory is another replica.
 pub(super) fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
@@ -73,6 +74,39 @@ async fn offset(api: &Api, upload: &str) -> String {
     let answer = send(api, Method::HEAD, upload, &[], "").await;
     assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")), "{}", answer.everything());
     answer.header("upload-offset").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn no_answer_about_an_upload_names_its_hidden_file() {
+    if was_run_as_nobody() {
+        return;
+    }
+    for access in [filesystem::FileAccess::Sftp, filesystem::FileAccess::Exec] {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        let upload = begin(&api, &directory, 3).await;
+        for mode in [0o555, 0o000] {
+            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let answers = [
+                create(&api, &directory, &[("upload-length", "3")], "").await,
+                create(&api, &directory, &[("upload-length", "3"), ("content-type", "application/offset+octet-stream")], "abc").await,
+                patch(&api, &upload, 0, &[], "abc").await,
+                send(&api, Method::DELETE, &upload, &[], "").await,
+            ];
+            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+            for (number, answer) in answers.iter().enumerate() {
+                let text = answer.everything();
+                assert!(answer.status == 403 && !text.contains(".goldcrest-"), "{access:?} {mode:o} {number}: {text}");
+            }
+        }
+        // Something else has the hidden name.
+        let part = directory.path().join(names(&directory).pop().unwrap());
+        std::fs::remove_file(&part).unwrap();
+        std::fs::create_dir(&part).unwrap();
+        for answer in [patch(&api, &upload, 0, &[], "abc").await, send(&api, Method::DELETE, &upload, &[], "").await] {
+            assert!(!answer.everything().contains(".goldcrest-"), "{access:?}: {}", answer.everything());
+        }
+    }
 }
 
 fn names(directory: &TempDir) -> Vec<String> {
@@ -359,7 +393,7 @@ async fn whoever_sends_the_name_of_anothers_upload_gets_403_and_the_owner_goes_o
         let Some(transport) = TwoAccounts::new() else { return };
         let directory = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(directory.path(), Some(TwoAccounts::ALICE), Some(TwoAccounts::ALICE)).unwrap();
-        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let api = Arc::new(api_over(&directory, access, transport));
         let upload = begin(&api, &directory, 10).await;
         let (go_on, wait) = tokio::sync::oneshot::channel::<()>();

@@ -56,6 +56,30 @@ async fn every_operation_refuses_parameters_that_it_does_not_know() {
 }
 
 #[tokio::test]
+async fn every_operation_that_changes_something_evaluates_preconditions_or_refuses_them() {
+    let api = Api::new(vec![], vec![]);
+    let conditions = [("If-Match", "\"x\""), ("If-None-Match", "*"), ("If-Unmodified-Since", "Sat, 01 Jan 2000 00:00:00 GMT")];
+    for (method, path, operation) in operations(&api).into_iter().filter(|(method, ..)| !method.is_safe()) {
+        let known = |name: &str| operation["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == name);
+        // Webhooks and what else is of no system.
+        if !path.contains("/daint/") {
+            continue;
+        }
+        for (name, value) in conditions.into_iter().filter(|(name, _)| !known(name)) {
+            let query = if known("path") { "?path=/home/alice" } else { "" };
+            let mut request = super::request(method.clone(), &format!("{path}{query}"), Some("token-of-alice"), None);
+            request.headers_mut().insert(name, value.parse().unwrap());
+            for (name, value) in [("tus-resumable", "1.0.0"), ("upload-length", "3"), ("upload-offset", "0")] {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+            let answer = api.send(request).await;
+            let (location, field, _) = wrong(&answer);
+            assert_eq!((location.as_str(), field.as_str()), ("header", name), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_misspelt_parameter_is_told_with_the_nearest_one() {
     for (uri, name, hint) in [
         ("/compute/daint/jobs?state=FAILED", "state", "known are `allusers`"),

@@ -99,3 +99,30 @@ async fn parts_and_packed_content_are_refused() {
     let call = r#"alice: upload "/home/f" "abc" Some(100000) Anything"#;
     assert_eq!(put(&[("content-encoding", "identity")], "abc", vec![(call, Reply::Placed(Placed::Created))]).await.status, 201);
 }
+
+#[tokio::test]
+async fn a_form_is_refused_where_the_content_itself_is_stored_with_the_way_to_send_it() {
+    for operation in ["upload", "archive"] {
+        for form in ["multipart/form-data; boundary=x", "Multipart/Form-Data"] {
+            let request = Request::put(format!("/filesystem/daint/ops/{operation}?path=/home/f")).header(header::CONTENT_TYPE, form);
+            let request = request.header(header::AUTHORIZATION, "Bearer token-of-alice").body("--x--".into()).unwrap();
+            let answer = Api::new(vec![], vec![]).send(request).await;
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            assert_eq!(answer.status, 415, "{operation} {form}: {message}");
+            assert!(message.contains("curl -T FILE") && message.contains("`POST .../ops/upload`"), "{message}");
+        }
+    }
+    // What curl sends with --data-binary.
+    let call = r#"alice: upload "/home/f" "abc" Some(100000) Anything"#;
+    let plain = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(put(&plain, "abc", vec![(call, Reply::Placed(Placed::Created))]).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_directory_at_the_path_of_a_file_is_refused_with_what_the_path_is() {
+    let call = r#"alice: upload "/home/f" "abc" Some(100000) Anything"#;
+    let refused = FilesystemError::WrongType { path: RemotePath::from_text("/home/f").unwrap(), reason: "Is a directory" };
+    let answer = put(&[], "abc", vec![(call, Reply::FileFails(refused))]).await;
+    let expected = json!("/home/f: Is a directory: the path is that of the file itself");
+    assert_eq!((answer.status, &answer.json()["message"]), (400, &expected));
+}

@@ -91,7 +91,7 @@ fn a_scheduler_has_the_keys_of_its_type_and_those_of_others_are_unknown() {
         ("type: local", "version: is missing (allowed: a text)"),
         (
             "type: pbs\n      version: 23\n      pbs: {account: me}",
-            "pbs.account: is none of the values allowed: `me` (allowed: project or account_name)",
+            "pbs.account: is none of the values allowed: `me` (allowed: project | account_name)",
         ),
     ] {
         let told = mistakes(&of(section));

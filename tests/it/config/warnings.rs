@@ -199,3 +199,56 @@ fn a_private_key_of_tls_that_everybody_can_read_is_warned_of() {
         assert_eq!(warnings.contains("server.tls.private_key"), warned, "{mode:o}: {warnings}");
     }
 }
+
+#[test]
+fn a_wrong_value_is_reported_once() {
+    let told = mistakes_with("public_certs: [https://idp.example.org/certs]", "public_certs: https://idp.example.org/certs");
+    assert_eq!(
+        told,
+        "line 4: auth.authentication.public_certs: is not of the right kind: `https://idp.example.org/certs` (allowed: a list)"
+    );
+    let rules = "  authorization:\n    rules: [{systems: ['*'], users: ada}]\nssh_credentials:";
+    let told = mistakes_with("ssh_credentials:", rules);
+    assert_eq!(told, "line 8: auth.authorization.rules[0].users: is not of the right kind: `ada` (allowed: a list)");
+}
+
+#[test]
+fn a_key_of_a_section_that_stands_outside_it_leads_there() {
+    let told = warnings(&read(&site().replace("    probing: {}", "    probing: {}\n    max_clients: 5")).unwrap()).join("\n");
+    assert!(told.contains("clusters[0].max_clients: unknown key, ignored; did you mean `ssh.max_clients`?"), "{told}");
+    let told = warnings(&read(&(site() + "listen: 0.0.0.0:80\n")).unwrap()).join("\n");
+    assert!(!told.contains("did you mean"), "more than one section has that key: {told}");
+}
+
+#[test]
+fn all_values_that_are_allowed_are_named_and_a_wrong_expression_is_shown_as_written() {
+    let size = "probing: {}\n    data_operation: {max_ops_file_size: 5MB}";
+    let told = mistakes_with("probing: {}", size);
+    assert!(told.ends_with("max_ops_file_size: is not of the right kind: `5MB` (allowed: a whole number from 0 | none)"), "{told}");
+    let told = mistakes_with("probing: {}", "probing: {}\n    commands: {allow: [[ls, '~(a']]}");
+    assert!(told.contains("    (a\n") && !told.contains("^(?:"), "{told}");
+}
+
+#[test]
+fn a_file_system_that_is_named_twice_is_a_warning() {
+    let twice = "data_type: users\n      - path: /home/\n        data_type: scratch";
+    let told = warnings(&read(&site().replace("data_type: users", twice)).unwrap()).join("\n");
+    assert!(told.contains("clusters[0].file_systems[1].path: is the path of file_systems[0] already"), "{told}");
+}
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_a_warning_with_its_right_name() {
+    let variables = [
+        ("GOLDCREST_SERVER__LISTEN", "127.0.0.1:1"),
+        ("goldcrest_app_debug", "true"),
+        ("GOLDCREST_LOG", "info"),
+        ("GOLDCREST_COMMIT", "abc"),
+        ("GOLDCREST__SERVER__DRAIN_TIMEOUT", "5"),
+    ];
+    let told = warnings(&config::from_yaml(&site(), env(variables)).unwrap());
+    let expected = [
+        "environment variable GOLDCREST_SERVER__LISTEN: is not read: the name of a variable for a key is GOLDCREST__SERVER__LISTEN",
+        "environment variable goldcrest_app_debug: is not read: the name of a variable for a key is GOLDCREST__app_debug",
+    ];
+    assert_eq!(told, expected);
+}

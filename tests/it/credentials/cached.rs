@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use goldcrest::credentials::{Cached, Caller, Credential, CredentialError, CredentialProvider};
+use goldcrest::credentials::{Cached, CallerKey, Credential, CredentialError, CredentialProvider};
 use goldcrest::domain::{Principal, Secret};
 use jiff::{SignedDuration, Timestamp};
 
@@ -47,7 +47,7 @@ impl CredentialProvider for Provider {
             passphrase: None,
             certificate: None,
             not_after,
-            caller: Some(Arc::new(Caller::of(principal))),
+            caller: Some(Arc::new(CallerKey::of(principal))),
         }))
     }
 }
@@ -82,7 +82,7 @@ async fn nobody_is_given_what_was_obtained_with_the_token_of_another() {
     assert_eq!(*told.tokens.lock().unwrap(), ["one", "two", "three", "four"]);
     for (caller, credential) in [&person, &portal, &namesake, &stranger].into_iter().zip(&seen) {
         assert!(Arc::ptr_eq(credential, &cached.credential(caller).await.unwrap()));
-        assert_eq!(*credential.caller.clone().unwrap(), Caller::of(caller));
+        assert_eq!(*credential.caller.clone().unwrap(), CallerKey::of(caller));
     }
     assert_eq!(told.calls.load(SeqCst), 4);
 }

@@ -13,12 +13,13 @@ use goldcrest::filesystem::{ArchiveFormat, CompressOptions, FilesystemError, Pla
 
 use super::rights::{is_possible, site};
 use super::{Site, hostile_names, noise, on_each_site, pieces};
-use crate::support::wait_for;
+use crate::support::{PATIENCE, wait_for};
 
 on_each_site!(
     a_directory_comes_back_from_its_archive,
     an_archive_of_what_is_not_there_or_cannot_be_read_does_not_end,
     an_archive_that_breaks_off_leaves_nothing,
+    an_archive_that_is_cut_between_two_members_is_refused_and_of_two_in_a_row_all_members_arrive,
     members_that_lead_out_of_the_directory_do_not,
     a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed,
     a_directory_in_the_place_of_a_file_is_named_and_nothing_is_changed,
@@ -33,6 +34,21 @@ async fn pack(site: &Site, path: &RemotePath, format: ArchiveFormat) -> Result<V
 
 async fn unpack(site: &Site, name: &str, archive: &[u8], format: ArchiveFormat) -> Result<Placed, FilesystemError> {
     site.files.unpack(&site.user, &site.path(name), format, pieces(archive), None).await
+}
+
+async fn an_archive_that_is_cut_between_two_members_is_refused_and_of_two_in_a_row_all_members_arrive(site: Site) {
+    let archive = |name: &str| {
+        fs::create_dir(site.local(name)).unwrap();
+        site.write(format!("{name}/f"), "content");
+        Command::new("tar").arg("-C").arg(site.directory.path()).args(["-cf", "-", name]).output().unwrap().stdout
+    };
+    let (first, second) = (archive("a"), archive("b"));
+    // The members of the first one: a directory, and a file of one block.
+    let error = unpack(&site, "new", &first[..3 * 512], ArchiveFormat::Tar).await.unwrap_err();
+    assert!(error.kind() == Kind::Invalid && error.to_string().contains("cut short"), "{error:?}");
+    wait_for(PATIENCE, || site.names() == [&b"a"[..], b"b"]).await;
+    unpack(&site, "new", &[first, second].concat(), ArchiveFormat::Tar).await.unwrap();
+    assert!(site.local("new/a/f").is_file() && site.local("new/b/f").is_file());
 }
 
 async fn a_directory_comes_back_from_its_archive(site: Site) {

@@ -1,11 +1,16 @@
 //! Targets that links lead to, and archives that would take the place of what they hold, or lie in it.
 
 use std::fs;
-use std::os::unix::fs::{lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt;
 
 use goldcrest::domain::RemotePath;
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{CompressOptions, Expected, FilesystemError, PartOptions, UploadOptions};
+use goldcrest::filesystem::{CompressOptions, ContentStream, CopyOptions, Expected, FilesystemError, PartOptions, UploadOptions};
 
 use super::rights::{self, is_possible};
 use super::{Site, noise, on_each_site, pieces};
@@ -14,9 +19,28 @@ use crate::support::{PATIENCE, wait_for};
 on_each_site!(
     an_archive_of_a_link_does_not_take_the_place_of_what_it_leads_to,
     an_archive_does_not_lie_in_what_it_is_to_hold_by_whatever_path,
+    a_link_does_not_take_the_place_of_a_link_that_it_leads_to,
     an_archive_of_nothing_is_refused_and_the_old_one_stays,
     what_is_to_be_new_is_not_written_through_a_link_wherever_it_leads,
 );
+
+async fn a_link_does_not_take_the_place_of_a_link_that_it_leads_to(site: Site) {
+    site.write("f", "content");
+    for (name, end) in [("l", "f"), ("l2", "l"), ("l3", "./l2")] {
+        symlink(end, site.local(name)).unwrap();
+    }
+    let as_link = CopyOptions { overwrite: true, dereference: false };
+    for source in ["l2", "l3"] {
+        let (from, to) = (site.path(source), site.path("l"));
+        let moved = site.files.rename(&site.user, &from, &to, true).await.unwrap_err();
+        let copied = site.files.copy(&site.user, &from, &to, as_link).await.unwrap_err();
+        assert_eq!((moved.kind(), copied.kind()), (Kind::Invalid, Kind::Invalid), "{source}: {moved:?}, {copied:?}");
+        assert_eq!(fs::read_link(site.local("l")).unwrap().to_str(), Some("f"), "{source}");
+    }
+    // The other way round nothing is lost.
+    site.files.rename(&site.user, &site.path("l"), &site.path("l2"), true).await.unwrap();
+    assert_eq!(fs::read_link(site.local("l2")).unwrap().to_str(), Some("f"));
+}
 
 fn options(dereference: bool, pattern: Option<&str>) -> CompressOptions {
     CompressOptions { dereference, match_pattern: pattern.map(str::to_owned), ..CompressOptions::default() }
@@ -127,30 +151,128 @@ async fn what_is_to_be_new_is_not_written_through_a_link_wherever_it_leads(site:
     }
 }
 
+/// The ways in which an ordinary user reaches files.
+const REACHES: [&str; 3] = ["sftp", "sftp without commands", "commands"];
+
+/// A link of this owner, by number.
+fn link_of(site: &Site, owner: u32, name: &str, end: &str) {
+    symlink(end, site.local(name)).unwrap();
+    lchown(site.local(name), Some(owner), Some(owner)).unwrap();
+}
+
+/// Content whose arrival is counted.
+fn counted(content: &[u8], taken: &Arc<AtomicUsize>) -> ContentStream {
+    let taken = Arc::clone(taken);
+    pieces(content).inspect(move |_| _ = taken.fetch_add(1, Ordering::SeqCst)).boxed()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn somebody_elses_link_that_leads_nowhere_is_not_written_through() {
+async fn somebody_elses_link_that_leads_nowhere_is_not_written_through_wherever_it_is_in_a_chain() {
     if !is_possible() {
         return;
     }
-    for reach in ["sftp", "sftp without commands", "commands"] {
+    for reach in REACHES {
         let site = rights::site(reach);
         fs::create_dir(site.local("d")).unwrap();
-        std::os::unix::fs::chown(site.local("d"), Some(2), Some(2)).unwrap();
+        chown(site.local("d"), Some(2), Some(2)).unwrap();
         for (link, owner) in [("theirs", 1), ("mine", 2), ("roots", 0)] {
-            symlink(format!("d/{link}"), site.local(link)).unwrap();
-            lchown(site.local(link), Some(owner), Some(owner)).unwrap();
+            link_of(&site, owner, link, &format!("d/{link}"));
+        }
+        link_of(&site, 2, "to-theirs", "./theirs");
+        link_of(&site, 2, "to-mine", "mine");
+        for (link, end) in
+            [("theirs", None), ("to-theirs", None), ("mine", Some("mine")), ("to-mine", Some("mine")), ("roots", Some("roots"))]
+        {
             for length in [Some(10), Some(1_000_000), None] {
                 let _ = fs::remove_file(site.local(".part"));
                 let written = write(&site, &site.path(link), length, Expected::Anything).await;
-                if link == "theirs" {
-                    assert_eq!(written.unwrap_err().kind(), Kind::Forbidden, "{reach}, {length:?}");
-                    wait_for(PATIENCE, || fs::read_dir(site.local("d")).unwrap().next().is_none()).await;
-                } else {
+                if let Some(end) = end {
                     written.unwrap();
-                    fs::remove_file(site.local("d").join(link)).unwrap();
+                    fs::remove_file(site.local("d").join(end)).unwrap();
+                } else {
+                    assert_eq!(written.unwrap_err().kind(), Kind::Forbidden, "{reach}, {link}, {length:?}");
+                    wait_for(PATIENCE, || fs::read_dir(site.local("d")).unwrap().next().is_none()).await;
                 }
             }
             assert!(!site.local(".part").exists(), "{reach}");
         }
+        let touched = site.files.touch(&site.user, &site.path("to-theirs")).await;
+        assert_eq!(touched.unwrap_err().kind(), Kind::Forbidden, "{reach}");
+        assert!(fs::read_dir(site.local("d")).unwrap().next().is_none(), "{reach}");
+        site.files.touch(&site.user, &site.path("to-mine")).await.unwrap();
+        fs::remove_file(site.local("d/mine")).unwrap();
+        // It is refused before more of the content than a small file has is taken.
+        let taken = Arc::new(AtomicUsize::new(0));
+        let content = counted(&noise(1_000_000), &taken);
+        let refused = site.files.upload(&site.user, &site.path("theirs"), content, UploadOptions::default()).await;
+        assert_eq!(refused.unwrap_err().kind(), Kind::Forbidden, "{reach}");
+        assert!(taken.load(Ordering::SeqCst) < 50, "{reach}: {taken:?} pieces were taken");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_elses_link_in_a_directory_of_all_is_not_written_through() {
+    if !is_possible() {
+        return;
+    }
+    // Commands leave this to the kernel, which a container may have told not to look (fs.protected_symlinks).
+    for reach in ["sftp", "sftp without commands"] {
+        let site = rights::site(reach);
+        fs::create_dir(site.local("tmp")).unwrap();
+        for (name, owner) in [("mine", 2), ("theirs", 1), ("roots", 0)] {
+            link_of(&site, owner, &format!("tmp/{name}"), "../file");
+        }
+        link_of(&site, 2, "to-theirs", "tmp/theirs");
+        for (mode, link, is_written) in [
+            (0o1777, "tmp/theirs", false),
+            (0o1777, "to-theirs", false),
+            (0o1777, "tmp/mine", true),
+            (0o1777, "tmp/roots", true),
+            (0o755, "tmp/theirs", true),
+            (0o777, "tmp/theirs", true),
+        ] {
+            fs::set_permissions(site.local("tmp"), fs::Permissions::from_mode(mode)).unwrap();
+            site.write("file", "content");
+            chown(site.local("file"), Some(2), Some(2)).unwrap();
+            for length in [Some(10), Some(1_000_000), None] {
+                let _ = fs::remove_file(site.local(".part"));
+                let written = write(&site, &site.path(link), length, Expected::Anything).await;
+                let context = format!("{reach}, {mode:o}, {link}, {length:?}");
+                assert_eq!(written.map_err(|error| error.kind()), if is_written { Ok(()) } else { Err(Kind::Forbidden) }, "{context}");
+                assert_eq!(fs::read(site.local("file")).unwrap() == b"content", !is_written, "{context}");
+                assert!(site.local(link).is_symlink(), "{context}");
+                fs::write(site.local("file"), "content").unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_keeps_the_rights_and_times_of_its_source_and_replaces_a_link_where_the_server_copies_no_data() {
+    if !is_possible() {
+        return;
+    }
+    for reach in ["sftp without copy-data and commands", "sftp without extensions and commands"] {
+        copies_well(&rights::site(reach)).await;
+    }
+}
+
+async fn copies_well(site: &Site) {
+    let source = site.write("source", noise(100_000));
+    chown(site.local("source"), Some(2), Some(2)).unwrap();
+    fs::set_permissions(site.local("source"), fs::Permissions::from_mode(0o600)).unwrap();
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    fs::File::options().write(true).open(site.local("source")).unwrap().set_modified(old).unwrap();
+    site.write("other", "content");
+    link_of(site, 2, "link", "other");
+    for target in ["new", "link"] {
+        let options = CopyOptions { overwrite: true, dereference: false };
+        site.files.copy(&site.user, &source, &site.path(target), options).await.unwrap();
+        let copy = fs::symlink_metadata(site.local(target)).unwrap();
+        assert!(copy.is_file() && copy.mode() & 0o7777 == 0o600 && copy.modified().unwrap() == old, "{target}: {copy:?}");
+        assert_eq!(fs::read(site.local(target)).unwrap(), noise(100_000));
+    }
+    assert_eq!(fs::read(site.local("other")).unwrap(), b"content");
+    let again = site.files.copy(&site.user, &source, &site.path("new"), CopyOptions { overwrite: false, dereference: false }).await;
+    assert!(matches!(again, Err(FilesystemError::Exists(_))), "{again:?}");
 }

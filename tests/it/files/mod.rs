@@ -1,4 +1,4 @@
-//! Every file operation on a real directory: over SFTP with our own server and with OpenSSH's, and by commands. The bodies are
+//! Every file operation on a real directory: over SFTP with our own server and with OpenSSH's, by commands, and by commands in a pod. The bodies are
 //! the same for all; what differs by design is named in them.
 
 mod archives;
@@ -29,6 +29,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::{Principal, RemotePath};
 use goldcrest::filesystem::{CommandFiles, ContentStream, FileAccess, FileSystem, FilesystemError, Settings, Sftp, UploadOptions};
 
+use crate::kubernetes::double::ApiServer;
 use crate::support::{principal, skip};
 use transport::{Local, OPENSSH, Subsystem};
 
@@ -48,13 +49,15 @@ struct Site {
     files: Arc<dyn FileSystem>,
     user: Principal,
     access: FileAccess,
+    /// What commands in a pod need.
+    _pod: Option<(ApiServer, tempfile::TempDir)>,
 }
 
 impl Site {
     fn new(subsystem: Subsystem, access: FileAccess, settings: Settings) -> Self {
         let transport = Arc::new(Local::new(subsystem));
         let files = open(transport.clone(), access, settings);
-        Self { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access }
+        Self { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access, _pod: None }
     }
 
     fn sftp() -> Option<Self> {
@@ -79,6 +82,19 @@ impl Site {
 
     fn exec() -> Option<Self> {
         Some(Self::new(Subsystem::Refused, FileAccess::Exec, Settings::default()))
+    }
+
+    /// By commands in a pod of Kubernetes, which this machine runs.
+    #[expect(clippy::disallowed_methods, reason = "nothing else runs in the test yet")]
+    fn pod() -> Option<Self> {
+        let mut site = Self::exec()?;
+        let (start, own) = (ApiServer::start(|_| None), tempfile::tempdir().unwrap());
+        let server = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(start));
+        server.run_commands(own.path());
+        let scheduler = server.scheduler(serde_json::json!({"files": {"image": "registry.test/files:1"}}));
+        site.files = Arc::new(CommandFiles::new(scheduler.files().unwrap(), Settings::default()));
+        site._pod = Some((server, own));
+        Some(site)
     }
 
     fn is_sftp(&self) -> bool {
@@ -152,6 +168,7 @@ macro_rules! on_each_site {
         on_each_site!(@site openssh_sftp_server, openssh, $($body),*);
         on_each_site!(@site sftp_without_extensions, plain, $($body),*);
         on_each_site!(@site commands, exec, $($body),*);
+        on_each_site!(@site commands_in_a_pod, pod, $($body),*);
     };
     (@site $module:ident, $site:ident, $($body:ident),*) => {
         mod $module {

@@ -22,6 +22,7 @@ on_each_site!(
     a_file_in_a_directory_that_is_closed_is_not_replaced,
     a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one,
     nothing_waits_for_the_other_end_of_a_named_pipe,
+    what_goes_wrong_is_said_of_the_target_and_of_no_hidden_file,
 );
 
 async fn what_is_missing_or_of_the_wrong_kind_is_said_so(site: Site) {
@@ -208,6 +209,61 @@ async fn a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one(site:
     for (number, error) in errors.into_iter().enumerate() {
         assert!(matches!(error, Some(FilesystemError::Denied(_) | FilesystemError::Incomplete { .. })), "{number}: {error:?}");
     }
+}
+
+/// Content waits under a hidden name until it takes its place: each way in speaks of that place alone.
+async fn what_goes_wrong_is_said_of_the_target_and_of_no_hidden_file(site: Site) {
+    if was_run_as_nobody() {
+        return;
+    }
+    let (user, source) = (&site.user, site.write("source", "1"));
+    site.write("file", "1");
+    fs::create_dir(site.local("tree")).unwrap();
+    let archive = site.path("archive");
+    let gzip = CompressOptions { compression: Compression::Gzip, ..CompressOptions::default() };
+    site.files.compress(user, &source, &archive, &gzip).await.unwrap();
+    for closed in ["closed", "it's closed"] {
+        fs::create_dir(site.local(closed)).unwrap();
+        fs::set_permissions(site.local(closed), fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    let overwrite = CopyOptions { overwrite: true, dereference: false };
+    let packed = || async { site.files.pack(user, &source, ArchiveFormat::Tar).await.unwrap() };
+    let reasons = ["Permission denied", "Not a directory", "No such file or directory"];
+    for (name, reason) in [("closed", 0), ("it's closed", 0), ("file", 1), ("missing", 2), ("it's missing", 2)] {
+        let (directory, target) = (site.path(name), site.path(format!("{name}/new")));
+        let outcomes = [
+            ("a small upload", site.upload(&target, b"new", None).await),
+            ("a big upload", site.upload(&target, &noise(600_000), None).await),
+            ("a copy", site.files.copy(user, &source, &target, overwrite).await),
+            ("a copy of a tree", site.files.copy(user, &site.path("tree"), &target, overwrite).await),
+            ("a move", site.files.rename(user, &archive, &target, true).await),
+            ("an archive", site.files.compress(user, &source, &target, &gzip).await),
+            ("an extraction", site.files.extract(user, &archive, &directory, Compression::Gzip).await),
+            ("a directory", site.files.unpack(user, &target, ArchiveFormat::Tar, packed().await, None).await.map(drop)),
+        ];
+        for (way, outcome) in outcomes {
+            let error = outcome.expect_err(way);
+            let message = error.public_message();
+            assert!(
+                !message.contains(".goldcrest-") && reasons[reason..].iter().any(|reason| message.contains(reason)),
+                "{name}, {way}: {message}"
+            );
+            // For a move, SFTP does not say which of the two directories is closed.
+            if way == "a move" && reason == 0 {
+                continue;
+            }
+            let is_named = message.contains(&directory.to_text()) || message.contains("it'\\''s");
+            assert!(is_named, "{name}, {way}: {message}");
+        }
+        let nowhere = site.files.extract(user, &archive, &directory, Compression::Gzip).await.unwrap_err();
+        match &nowhere {
+            FilesystemError::Denied(path) | FilesystemError::NoDirectory(path) | FilesystemError::WrongType { path, .. } => {
+                assert_eq!(*path, directory, "{nowhere}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    assert!(site.names().iter().all(|name| !name.starts_with(b".")), "{:?}", site.names());
 }
 
 async fn nothing_waits_for_the_other_end_of_a_named_pipe(site: Site) {

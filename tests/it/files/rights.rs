@@ -28,6 +28,8 @@ const REACHES: [&str; 4] = ["sftp", "sftp without setstat", "sftp without comman
 pub(super) fn site(reach: &str) -> Site {
     let (subsystem, access) = match reach {
         "commands" => (Subsystem::Refused, FileAccess::Exec),
+        "sftp without copy-data and commands" => (Subsystem::Refusing("copy-data"), FileAccess::Sftp),
+        "sftp without extensions and commands" => (Subsystem::Plain, FileAccess::Sftp),
         reach if reach.starts_with("sftp without setstat") => (Subsystem::Refusing("setstat,fsetstat"), FileAccess::Sftp),
         _ => (Subsystem::OpenSsh, FileAccess::Sftp),
     };
@@ -36,7 +38,7 @@ pub(super) fn site(reach: &str) -> Site {
     transport.runs_commands = !reach.ends_with("commands") || reach == "commands";
     let transport = Arc::new(transport);
     let files = open(transport.clone(), access, Settings::default());
-    let site = Site { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access };
+    let site = Site { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access, _pod: None };
     chown(site.directory.path(), Some(ME), Some(ME)).unwrap();
     site
 }

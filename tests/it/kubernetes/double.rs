@@ -4,17 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
 use goldcrest::scheduler::kubernetes::{Config, Kubernetes};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::machine;
 use crate::support::PATIENCE;
 use crate::support::service::{Reply, Seen, Service};
 
@@ -38,6 +41,24 @@ struct State {
     logs: BTreeMap<String, Log>,
     /// The messages by which every command is answered.
     messages: Vec<Vec<u8>>,
+    /// The directory that commands have for `/goldcrest`, where they are run by a shell of this machine instead.
+    machine: Option<PathBuf>,
+    /// The protocol of commands.
+    protocol: &'static str,
+    /// What becomes of new pods.
+    fate: Fate,
+}
+
+/// What becomes of new pods.
+#[derive(Clone, Default)]
+pub enum Fate {
+    /// They run.
+    #[default]
+    Running,
+    /// They have this status.
+    Status(Value),
+    /// They are not created, for this reason.
+    Refused(&'static str),
 }
 
 #[derive(Default)]
@@ -50,7 +71,7 @@ impl ApiServer {
     /// An API server that answers by `before` where that answers, and otherwise as it should.
     pub async fn start(before: impl Fn(&Seen) -> Option<Reply> + Send + Sync + 'static) -> Self {
         let messages = vec![b"\x03{\"status\":\"Success\"}".to_vec()];
-        let state = Arc::new(Mutex::new(State { messages, ..State::default() }));
+        let state = Arc::new(Mutex::new(State { messages, protocol: "v5.channel.k8s.io", ..State::default() }));
         let stored = Arc::clone(&state);
         let service = Service::start(move |seen| before(seen).unwrap_or_else(|| stored.lock().unwrap().answer(seen))).await;
         let mut kubeconfig = NamedTempFile::new().unwrap();
@@ -130,6 +151,28 @@ impl ApiServer {
     /// Sets the messages by which commands are answered.
     pub fn answer_commands(&self, messages: &[&[u8]]) {
         self.state.lock().unwrap().messages = messages.iter().map(|message| message.to_vec()).collect();
+    }
+
+    /// Lets a shell of this machine run the commands, with this directory for `/goldcrest`.
+    pub fn run_commands(&self, directory: &Path) {
+        self.state.lock().unwrap().machine = Some(directory.to_owned());
+    }
+
+    /// Sets the protocol of commands.
+    pub fn set_protocol(&self, protocol: &'static str) {
+        self.state.lock().unwrap().protocol = protocol;
+    }
+
+    /// Lets the controller try again to make the pods of a Job.
+    pub fn run_again(&self, path: &str) {
+        let mut state = self.state.lock().unwrap();
+        let job = state.objects[path].clone();
+        state.run_pods(path, &job);
+    }
+
+    /// Sets what becomes of new pods.
+    pub fn set_fate(&self, fate: Fate) {
+        self.state.lock().unwrap().fate = fate;
     }
 }
 
@@ -259,6 +302,7 @@ impl State {
         let path = format!("{}/{}", seen.uri.path(), object["metadata"]["name"].as_str().unwrap());
         object["metadata"]["uid"] = json!(format!("uid-{}", self.version + 1));
         object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         if self.objects.contains_key(&path) {
             return refusal(409, "AlreadyExists", "it already exists");
         }
@@ -281,16 +325,30 @@ impl State {
             if !runs {
                 self.remove(&path);
             } else if !self.objects.contains_key(&path) {
-                let pod = json!({
-                    "metadata": {
-                        "labels": {"app.kubernetes.io/managed-by": "goldcrest", "batch.kubernetes.io/job-name": name},
-                        "annotations": {"batch.kubernetes.io/job-completion-index": index.to_string()},
-                    },
-                    "spec": {"nodeName": "n1", "containers": spec["template"]["spec"]["containers"]},
-                    "status": {
+                let status = match self.fate.clone() {
+                    Fate::Running => json!({
                         "phase": "Running",
                         "containerStatuses": [container_status(json!({"running": {"startedAt": "2026-01-01T00:00:01Z"}}))],
+                    }),
+                    Fate::Status(status) => status,
+                    Fate::Refused(message) => {
+                        let uid = &job["metadata"]["uid"];
+                        let event = json!({"metadata": {}, "reason": "FailedCreate", "message": message, "involvedObject": {"kind": "Job", "uid": uid}});
+                        self.put(&format!("/api/v1/namespaces/{namespace}/events/{name}"), event);
+                        return;
+                    }
+                };
+                let indexed = spec["completionMode"] == "Indexed";
+                let mut labels = spec["template"]["metadata"]["labels"].clone();
+                labels["batch.kubernetes.io/job-name"] = json!(name);
+                labels["batch.kubernetes.io/controller-uid"] = job["metadata"]["uid"].clone();
+                let pod = json!({
+                    "metadata": {
+                        "labels": labels,
+                        "annotations": indexed.then(|| json!({"batch.kubernetes.io/job-completion-index": index.to_string()})),
                     },
+                    "spec": {"nodeName": "n1", "containers": spec["template"]["spec"]["containers"]},
+                    "status": status,
                 });
                 self.put(&path, pod);
             }
@@ -327,8 +385,11 @@ impl State {
         Reply::stream(pieces)
     }
 
-    /// Answers a command by WebSocket (RFC 6455), with the messages that were set.
+    /// Answers a command by WebSocket (RFC 6455): runs it, or sends the messages that were set.
     fn run(&self, seen: &Seen) -> Reply {
+        let pod = self.objects.get(seen.uri.path().trim_end_matches("/exec"));
+        let Some(pod) = pod else { return refusal(404, "NotFound", "pods \"a\" not found") };
+        let is_running = pod["status"]["phase"] == "Running";
         let key = format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", seen.header("sec-websocket-key").unwrap());
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
         let mut frames = Vec::new();
@@ -337,11 +398,20 @@ impl State {
             frames.extend_from_slice(&[0x82, length]);
             frames.extend_from_slice(message);
         }
-        Reply::status(101, frames)
+        let mut reply = Reply::status(101, frames)
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-accept", STANDARD.encode(digest))
-            .header("sec-websocket-protocol", "v5.channel.k8s.io")
+            .header("sec-websocket-protocol", self.protocol);
+        if let Some(directory) = self.machine.clone() {
+            let words = pairs(seen.uri.query().unwrap()).into_iter().filter(|(name, _)| name == "command").map(|(_, word)| word);
+            let words: Vec<String> = words.map(|word| word.replace("/goldcrest", directory.to_str().unwrap())).collect();
+            reply.talk = Some(match is_running {
+                true => Box::new(|connection| machine::run(connection, words).boxed()),
+                false => Box::new(|connection| machine::refuse(connection).boxed()),
+            });
+        }
+        reply
     }
 }
 

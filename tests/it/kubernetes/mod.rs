@@ -3,6 +3,10 @@
 mod answers;
 mod commands;
 pub mod double;
+mod files;
+mod kbatch;
+mod kbatch_refusals;
+mod machine;
 mod output;
 mod removal;
 mod schedules;
@@ -35,11 +39,16 @@ fn job() -> JobDescription {
 
 /// The API over a system of this scheduler.
 fn api(scheduler: Kubernetes) -> Api {
+    Api::over(cluster(scheduler))
+}
+
+/// A system of this scheduler.
+fn cluster(scheduler: Kubernetes) -> Cluster {
     let mut config = cluster_config();
     config.ssh = None;
     let (_, health) = watch::channel(ClusterHealth::default());
     let capabilities = Capabilities { compute: Some(Arc::new(scheduler)), files: None, objects: None };
-    Api::over(Cluster::new(config, capabilities, health))
+    Cluster::new(config, capabilities, health)
 }
 
 /// A scheduler whose API server does not listen, and its kubeconfig.
@@ -172,6 +181,7 @@ async fn a_cancelled_job_stays_to_be_seen() {
     let jobs = scheduler.job(&jane, &id).await.unwrap().value;
     assert_eq!((jobs[0].status.state.as_str(), jobs[0].kill_request_user.as_deref()), ("CANCELLED", Some("jane")));
     assert!(matches!(scheduler.cancel(&jane, &id).await, Err(SchedulerError::Rejected(_))));
+    assert!(matches!(scheduler.cancel(&principal("ada"), &id).await, Err(SchedulerError::JobNotFound)));
     assert!(server.sent(&Method::DELETE, "").is_empty());
 }
 

@@ -1,6 +1,7 @@
 //! The values of a request: which are refused, and that the others reach the job as they were given.
 
 use super::*;
+use crate::support::was_run_as_nobody;
 
 #[tokio::test]
 async fn a_job_is_validated_by_what_its_submission_checks() {
@@ -30,12 +31,52 @@ async fn a_job_is_validated_by_what_its_submission_checks() {
             host.wait_for_state(&id, "CANCELLED").await;
             wait_for(LONG, || host.shell.processes().is_empty()).await;
         }
+        for (file, words) in [
+            ("none/out", "a directory that does not exist"),
+            ("../file/out", "a directory that does not exist"),
+            ("/proc/none/%j", "a directory that does not exist"),
+            (".", "cannot be written there: ."),
+        ] {
+            let output = JobDescription { standard_output: Some(file.to_owned()), ..at("work") };
+            let error = JobDescription { standard_error: Some(file.to_owned()), ..at("work") };
+            let directive = JobDescription { script: JobScript::Inline(format!("#!/bin/sh\n#SBATCH -o {file}\n")), ..at("work") };
+            for job in [output, error, directive] {
+                assert!(refused_by_both(&job).await, "{file}");
+                let refusal = host.scheduler.validate(&host.ada, &job).await.unwrap_err();
+                assert!(refusal.kind() == Kind::Invalid && refusal.to_string().contains(words), "{file}: {refusal}");
+            }
+        }
+        for file in ["/dev/null", "../file", "out-%j", "%j/out", "%x/../out"] {
+            let job = JobDescription { standard_output: Some(file.to_owned()), name: Some("..".to_owned()), ..at("work") };
+            host.scheduler.validate(&host.ada, &job).await.unwrap();
+        }
         host.scheduler.validate(&host.ada, &at("work")).await.unwrap();
         let id = host.submit("#!/bin/sh\nsleep 973\n").await;
         let full = host.scheduler.validate(&host.ada, &at("work")).await.unwrap_err();
         assert!(full.to_string().contains("the queue is full"), "{full}");
         host.scheduler.cancel(&host.ada, &id).await.unwrap();
         host.wait_for_state(&id, "CANCELLED").await;
+        host.nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_output_may_not_be_written_is_refused_by_validation_and_submission() {
+    if was_run_as_nobody() {
+        return;
+    }
+    for host in Host::each(&config()) {
+        for file in ["/job-%j", "/new", "/etc/passwd"] {
+            let job = JobDescription { standard_output: Some(file.to_owned()), ..host.description("#!/bin/sh\n") };
+            let refused = [
+                host.scheduler.validate(&host.ada, &job).await.map(drop).unwrap_err(),
+                host.scheduler.submit(&host.ada, &job).await.map(drop).unwrap_err(),
+            ];
+            for error in refused {
+                let expected = format!("the output of the job cannot be written there: {file}");
+                assert!(error.kind() == Kind::Invalid && error.to_string().contains(&expected), "{file}: {error}");
+            }
+        }
         host.nothing_is_left().await;
     }
 }
@@ -81,6 +122,7 @@ async fn what_cannot_be_honoured_is_refused_with_a_reason() {
             assert!(error.to_string().contains(words), "{error}");
         };
         refused(|job| job.working_directory = RemotePath::from_text("/no/such/dir").unwrap(), "/no/such/dir").await;
+        refused(|job| job.working_directory = RemotePath::from_text("/etc/passwd").unwrap(), "is not a directory: /etc/passwd").await;
         refused(|job| job.partition = Some("gpu".to_owned()), "partition").await;
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -a 1-3\n".to_owned()), "arrays").await;
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -t 2\n".to_owned()), "60 s").await;

@@ -173,7 +173,7 @@ async fn a_queue_named_with_its_server_answers_the_id_that_lists_show() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_down_and_a_subjob_that_is_none_are_told_when_a_job_is_cancelled() {
+async fn a_node_that_is_down_a_subjob_that_is_none_and_a_job_of_another_that_ended_are_told_when_a_job_is_cancelled() {
     let qdel = |id: &str| format!("env LC_ALL=C TZ=UTC qdel -- '{id}'");
     let qstat = |id: &str| format!("env LC_ALL=C TZ=UTC qstat -f -w -x -t -- '{id}'");
     let pbs = pbs([
@@ -184,6 +184,10 @@ async fn a_node_that_is_down_and_a_subjob_that_is_none_are_told_when_a_job_is_ca
         fails(&qstat("9[99]"), 153, "qstat: Unknown Job Id 9[99].srv"),
         fails(&qdel("9[1]"), 35, "qdel: Request invalid for finished array subjob 9[1].srv"),
         prints(&qstat("9[1]"), record("9[1].srv", "X")),
+        fails(&qdel("11"), 35, "qdel: Job has finished 11.srv"),
+        prints(&qstat("11"), record("11.srv", "F")),
+        fails(&qdel("11"), 35, "qdel: Job has finished 11.srv"),
+        prints(&qstat("11"), record("11.srv", "F")),
         fails(&qdel("10"), 139, "Segmentation fault"),
     ]);
     let jane = principal("jane");
@@ -193,6 +197,9 @@ async fn a_node_that_is_down_and_a_subjob_that_is_none_are_told_when_a_job_is_ca
     assert!(matches!(pbs.cancel(&jane, &id("8[99]")).await, Err(SchedulerError::JobNotFound)));
     assert!(matches!(pbs.cancel(&jane, &id("9[99]")).await, Err(SchedulerError::JobNotFound)));
     pbs.cancel(&jane, &id("9[1]")).await.unwrap();
+    pbs.cancel(&jane, &id("11")).await.unwrap();
+    let error = pbs.cancel(&principal("ada"), &id("11")).await.unwrap_err();
+    assert!(matches!(error, SchedulerError::Denied(_)), "the job of another that has ended: {error:?}");
     let error = pbs.cancel(&jane, &id("10")).await.unwrap_err();
     assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(true)));
 }

@@ -134,3 +134,16 @@ async fn each_line_of_the_json_log_is_an_object_with_each_member_once_and_no_val
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_answered_where_nobody_reads_the_log_any_more() {
+    let double = Double::start(Behaviour::default()).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let logging = |command: &mut Command| {
+        command.env("GOLDCREST_LOG", "debug").stderr(writer);
+    };
+    let program = Program::spawn(&[Site::of("good", &double)], &["ada".to_owned()], "", "", logging).await;
+    program.is_up().await;
+    assert_eq!(program.stat("good", &program.token("ada")).await.0, 200);
+}

@@ -88,7 +88,8 @@ async fn three_hundred_thousand_entries_are_listed_in_flat_memory_in_the_form_of
     }
     let before = program.memory();
     let url = format!("{}/filesystem/cluster/ops/ls", program.url);
-    let answer = program.http.get(&url).query(&[("path", path.to_str().unwrap())]).bearer_auth(&token).send().await.unwrap();
+    let request = program.http.get(&url).query(&[("path", path.to_str().unwrap())]).bearer_auth(&token).timeout(PATIENCE * 10);
+    let answer = request.send().await.unwrap();
     let listing: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(listing["output"].as_array().unwrap().len(), 300_000);
     let added = program.memory() - before;

@@ -3,6 +3,7 @@
 
 mod crowd;
 mod drain;
+mod early;
 mod hung;
 mod idle;
 mod killed;

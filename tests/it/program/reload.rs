@@ -169,6 +169,26 @@ async fn a_file_that_is_watched_is_read_anew_by_itself_and_what_takes_a_start_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watched_file_that_is_corrected_to_what_is_in_use_is_accepted_in_the_log() {
+    let double = Double::start(Behaviour::default()).await;
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = log.reopen().unwrap();
+    let watch = |text: String| text.replace("server: { ", "server: { reload: watch, ");
+    let logging = |command: &mut Command| {
+        command.env("GOLDCREST_LOG", "info").stderr(writer);
+    };
+    let program = Program::spawn_changed(&[Site::of("good", &double)], &["ada".to_owned()], "", watch, logging).await;
+    program.is_up().await;
+    let file = program.files.path().join("goldcrest.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let logged = async |words: &str| wait_until(PATIENCE, async || std::fs::read_to_string(log.path()).unwrap().contains(words)).await;
+    std::fs::write(&file, text.replace("reload: watch", "relaod: watch")).unwrap();
+    logged("the configuration was refused whole").await;
+    std::fs::write(&file, text).unwrap();
+    logged("the configuration is accepted again: it is the one in use").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_takes_a_start_is_compared_with_what_the_process_was_started_with() {
     let double = Double::start(Behaviour::default()).await;
     let reloaded = Reloaded::start(&[Site::of("good", &double)]).await;

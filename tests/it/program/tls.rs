@@ -72,7 +72,12 @@ async fn the_api_is_served_over_tls_and_a_new_certificate_is_taken_without_a_res
     assert_eq!(version, reqwest::Version::HTTP_2, "by ALPN");
     assert_eq!(shown(&client(ClientBuilder::http1_only)).await.0, reqwest::Version::HTTP_11);
     shown(&client(|client| client.tls_version_max(Version::TLS_1_2))).await;
-    assert!(Client::builder().no_proxy().build().unwrap().get(&program.url).send().await.is_err(), "nobody is answered without TLS");
+    let plain = Client::builder().no_proxy().build().unwrap().get(&program.url).send().await.unwrap();
+    let answer = (plain.status().as_u16(), plain.text().await.unwrap());
+    assert_eq!(answer, (400, "this port speaks TLS: use an https URL\n".to_owned()), "nothing else is answered without TLS");
+    let health = ["health", "--url", &format!("{}/status/liveness/", program.url)].map(ToOwned::to_owned);
+    let health = tokio::process::Command::new(env!("CARGO_BIN_EXE_goldcrest")).args(health).output().await.unwrap();
+    assert!(String::from_utf8(health.stderr).unwrap().ends_with("use https://\n"));
 
     // A half-written pair is not taken, and the certificate before it is served on.
     std::fs::write(folder.path().join("served.key"), "half").unwrap();

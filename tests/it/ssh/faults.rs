@@ -94,14 +94,14 @@ async fn a_connection_that_froze_while_idle_costs_nobody_a_failure() {
     let double = Double::start(Behaviour::default()).await;
     let proxy = Proxy::start(double.port).await;
     let mut settings = config(proxy.port, &double.host_key);
-    settings.timeout.connection = 3;
+    settings.timeout.connection = 8;
     let lanes = lanes(settings, OneKey::new(&new_key()));
     exec(&lanes, "ada", run("echo")).await.unwrap();
     proxy.freeze();
     assert_eq!(exec(&lanes, "ada", run("echo two")).await.unwrap().stdout, b"two");
     let started = Instant::now();
     assert_eq!(exec(&lanes, "ada", run("echo three")).await.unwrap().stdout, b"three");
-    assert!(started.elapsed() < Duration::from_secs(2), "the frozen connection is not tried again");
+    assert!(started.elapsed() < Duration::from_millis(3500), "the frozen connection is not tried again, for 4 s");
     assert_eq!(lanes.stats().opened, 2);
 }
 
@@ -110,7 +110,7 @@ async fn requests_on_a_frozen_connection_leave_it_together() {
     let double = Double::start(Behaviour::default()).await;
     let proxy = Proxy::start(double.port).await;
     let mut settings = config(proxy.port, &double.host_key);
-    settings.timeout.connection = 4;
+    settings.timeout.connection = 8;
     let lanes = lanes(settings, OneKey::new(&new_key()));
     exec(&lanes, "ada", run("echo")).await.unwrap();
     proxy.freeze();
@@ -118,15 +118,15 @@ async fn requests_on_a_frozen_connection_leave_it_together() {
     let requests = (0..6u32).map(|index| {
         let lanes = Arc::clone(&lanes);
         async move {
-            tokio::time::sleep(Duration::from_millis(150) * index).await;
+            tokio::time::sleep(Duration::from_millis(500) * index).await;
             exec(&lanes, "ada", run("echo")).await
         }
     });
     let results = futures::future::join_all(requests).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert!(
-        started.elapsed() < Duration::from_millis(2600),
-        "the last came after 0.75 s, the first gives up after 2 s: {:?}",
+        started.elapsed() < Duration::from_millis(6200),
+        "the last came after 2.5 s, the first gives up after 4 s: {:?}",
         started.elapsed()
     );
 }
@@ -135,7 +135,9 @@ async fn requests_on_a_frozen_connection_leave_it_together() {
 async fn a_connection_that_freezes_under_a_command_costs_one_deadline() {
     let double = Double::start(Behaviour::default()).await;
     let proxy = Proxy::start(double.port).await;
-    let lanes = lanes(config(proxy.port, &double.host_key), OneKey::new(&new_key()));
+    let mut settings = config(proxy.port, &double.host_key);
+    settings.timeout.connection = 8;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
     let (frozen, ()) = tokio::join!(exec(&lanes, "ada", brief("hang")), async {
         wait_for(PATIENCE, || double.record.commands.load(SeqCst) == 1).await;
         proxy.freeze();
@@ -143,7 +145,7 @@ async fn a_connection_that_freezes_under_a_command_costs_one_deadline() {
     assert!(matches!(frozen, Err(TransportError::Execution(_))));
     let started = Instant::now();
     assert_eq!(exec(&lanes, "ada", run("echo next")).await.unwrap().stdout, b"next");
-    assert!(started.elapsed() < Duration::from_secs(2), "the next one did not wait on it: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(3500), "the next one did not wait on it, for 4 s: {:?}", started.elapsed());
     assert_eq!(lanes.stats().opened, 2);
 }
 
@@ -198,8 +200,12 @@ async fn a_command_deaf_to_signals_loses_its_channel_and_the_connection_its_work
 async fn a_dropped_request_stops_its_command() {
     let double = Double::start(Behaviour::default()).await;
     let lanes = to(&double);
-    let dropped = tokio::time::timeout(Duration::from_millis(300), exec(&lanes, "ada", run("hang"))).await;
-    assert!(dropped.is_err());
+    let record = &double.record;
+    let dropped = tokio::select! {
+        _ = exec(&lanes, "ada", run("hang")) => false,
+        () = wait_for(PATIENCE, || record.commands.load(SeqCst) == 1) => true,
+    };
+    assert!(dropped);
     wait_for(PATIENCE, || double.record.channels.load(SeqCst) == 0).await;
     assert_eq!(double.record.signals.load(SeqCst), 1);
 }

@@ -1,11 +1,14 @@
 //! The verification of servers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use goldcrest::ssh::{CommandLine, Config, HostKeys, Lanes, TransportError};
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::certificate::{Builder, CertType};
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::double::{Behaviour, Double};
 use super::{OneKey, command, config, exec, lanes, new_key};
@@ -138,4 +141,35 @@ async fn a_jump_host_is_checked_like_the_host_behind_it() {
     assert_eq!(jump.record.users.lock().unwrap().len(), 1);
     assert!(reach(&through(vec![public(&target.host_key)])).await.unwrap_err().contains(&fingerprint(&jump.host_key)));
     assert!(reach(&through(vec![public(&jump.host_key)])).await.unwrap_err().contains(&fingerprint(&target.host_key)));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_one_of_ssh_is_named_with_its_answer_and_not_tried_again() {
+    let double = Double::start(Behaviour::default()).await;
+    for (answer, shown) in [
+        (&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..], "it answered \"HTTP/1.1 400 Bad Request\""),
+        (b"\x15\x03\x03\x00\x02\x02\x32", "it answered with bytes that are no text"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let server = tokio::spawn(async move {
+            loop {
+                let mut connection = listener.accept().await.unwrap().0;
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = connection.read(&mut [0; 1024]).await.unwrap();
+                connection.write_all(answer).await.unwrap();
+                connection.shutdown().await.unwrap();
+                // Until the client has closed, so that no reset overtakes the answer.
+                let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
+            }
+        });
+        let lanes = lanes(config(port, &double.host_key), OneKey::new(&new_key()));
+        let error = exec(&lanes, "ada", command(CommandLine::new("echo"))).await.unwrap_err();
+        let expected = format!("127.0.0.1:{port}: this is no SSH server: {shown}; is the port that of sshd?");
+        assert!(matches!(&error, TransportError::Connect(reason) if *reason == expected), "{error:?}");
+        assert_eq!(connections.load(Ordering::SeqCst), 1);
+        server.abort();
+    }
 }

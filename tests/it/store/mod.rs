@@ -60,7 +60,8 @@ fn coordinates(text: &str) -> PostgresConfig {
     let env: serde_json::Value = serde_json::from_str(text).unwrap();
     let secret = std::fs::read_to_string(env["secretFile"].as_str().unwrap()).unwrap();
     let url = format!("postgres://goldcrest:{}@{}:{}/goldcrest", secret.trim(), env["host"].as_str().unwrap(), env["port"]);
-    serde_json::from_value(serde_json::json!({"url": url, "ca_file": env["authorityFile"]})).unwrap()
+    // Many connections are made at once, on a machine that has other work.
+    serde_json::from_value(serde_json::json!({"url": url, "ca_file": env["authorityFile"], "timeout": 60})).unwrap()
 }
 
 /// A name that no other run has.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use goldcrest::domain::{JobDescription, JobScript, RemotePath};
+use goldcrest::error::{self, Classify};
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::slurm::{CallersToken, RestSettings, SlurmRest};
 use goldcrest::scheduler::{RecordPlace, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted};
@@ -254,16 +255,31 @@ async fn a_job_that_nobody_can_tell_any_more_is_not_submitted_again() {
         let mut cluster = site.cluster.lock().unwrap();
         (cluster.forgotten, cluster.comments) = (true, false);
     }
+    let mut errors = Vec::new();
     for _ in 0..3 {
-        tokio::time::sleep(SETTINGS.certain).await;
-        let error = submit(&site.replicas[1], &key(1)).await.unwrap_err();
-        let is_told = matches!(&error, SchedulerError::Undecided { reason, .. } if reason.contains("comments"));
-        assert!(is_told, "{error:?}");
+        tokio::time::sleep(SETTINGS.certain.max(SETTINGS.attempt + SETTINGS.late_acceptance)).await;
+        errors.push(submit(&site.replicas[1], &key(1)).await.unwrap_err());
     }
+    // Nothing of the attempt can appear any more, and still nobody knows: to wait longer would not help.
+    let last = errors.pop().unwrap();
+    let is_told = matches!(&last, SchedulerError::Undecidable { reason } if reason.contains("comments") && reason.ends_with("it: 1"));
+    assert!(is_told && (last.kind(), last.maybe_effected()) == (error::Kind::Conflict, Some(true)), "{last:?}");
+    assert!(last.to_string().contains("use a new Idempotency-Key"), "{last}");
     assert_eq!(site.jobs(), 1);
     site.cluster.lock().unwrap().comments = true;
     let found = submit(&site.replicas[0], &key(1)).await.unwrap();
     assert_eq!((found.repeated, found.id.as_str(), site.jobs()), (true, "1", 1));
+}
+
+#[tokio::test]
+async fn a_job_that_the_controller_knows_with_another_comment_is_not_taken_for_the_one_that_is_looked_for() {
+    let site = RestSite::start(&["", "silent"]).await;
+    site.cluster.lock().unwrap().comments = false;
+    let other = submit(&site.replicas[0], &key(1)).await.unwrap();
+    submit(&site.replicas[0], &key(2)).await.unwrap_err();
+    let submitted = site.insist(&key(2)).await;
+    assert_ne!(submitted.id, other.id);
+    assert_eq!(site.jobs(), 2);
 }
 
 #[tokio::test]

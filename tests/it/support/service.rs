@@ -10,9 +10,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures::future::ready;
+use futures::future::{BoxFuture, ready};
 use futures::stream::{self, Stream, StreamExt};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -44,6 +44,9 @@ impl Seen {
     }
 }
 
+/// What is done on an upgraded connection.
+pub type Talk = Box<dyn FnOnce(TokioIo<Upgraded>) -> BoxFuture<'static, ()> + Send>;
+
 /// What the service does with a request.
 pub struct Reply {
     pub status: u16,
@@ -52,6 +55,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// What follows the body, for as long as it comes.
     pub rest: Option<UnboundedReceiver<Vec<u8>>>,
+    /// What is done on the connection after a status of 101, instead of sending the content.
+    pub talk: Option<Talk>,
     pub after: Duration,
 }
 
@@ -63,7 +68,7 @@ impl Reply {
 
     /// Any status and body.
     pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), rest: None, after: Duration::ZERO }
+        Self { status, headers: Vec::new(), body: body.into(), rest: None, talk: None, after: Duration::ZERO }
     }
 
     /// A 200 whose content comes in pieces.
@@ -124,7 +129,11 @@ impl Service {
                 tokio::time::sleep(reply.after).await;
                 let body = match (reply.status, reply.rest) {
                     (101, _) => {
-                        tokio::spawn(speak(upgrade.expect("the client asks for an upgrade"), reply.body));
+                        let upgrade = upgrade.expect("the client asks for an upgrade");
+                        match reply.talk {
+                            Some(talk) => drop(tokio::spawn(async { talk(TokioIo::new(upgrade.await.unwrap())).await })),
+                            None => drop(tokio::spawn(speak(upgrade, reply.body))),
+                        }
                         Body::empty()
                     }
                     (_, Some(rest)) => Body::from_stream(stream::once(ready(reply.body)).chain(pieces(rest)).map(Ok::<_, Infallible>)),

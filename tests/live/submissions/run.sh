@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Submits jobs with an Idempotency-Key through two replicas of Goldcrest to real Slurm, of two releases. While each request is under way, the
 # replica, the SSH connection, the shell or sbatch is killed at a random moment. Each request is sent again until it is answered, every other one to the
-# other replica too. At the end each job has to be there exactly once, with the id of its answer. submissions.py describes the steps.
+# other replica too. At the end each job has to be there exactly once, with the id of its answer. submissions.py describes the steps, and removes what
+# they have left in the home directory of the user, also where they failed.
 #
 #   run.sh GOLDCREST_BINARY [COUNT [SCHEDULER]]     300 by default; slurm (two releases), local, pbs (played by a script, tests/it/pbs/pbs.sh)
 #                                                   or kubernetes, where the API server is killed too

@@ -15,6 +15,7 @@ have the other end.
 
 import argparse
 import collections
+import hashlib
 import http.client
 import json
 import os
@@ -247,6 +248,14 @@ class ApiServer:
         with urllib.request.urlopen(request, timeout=30, context=ssl._create_unverified_context()) as answer:
             return json.load(answer)["items"]
 
+    def remove(self, user, job):
+        """Removes a Job of a user, with its pods."""
+        token = pathlib.Path(self.facts["adminTokenFile"]).read_text().strip()
+        address = f"{self.facts['url']}/apis/batch/v1/namespaces/goldcrest-{user}/jobs/{job}?propagationPolicy=Background"
+        request = urllib.request.Request(address, method="DELETE", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=30, context=ssl._create_unverified_context()) as answer:
+            answer.read()
+
 
 class Token:
     """The caller's token, which is renewed before it ends."""
@@ -279,6 +288,11 @@ class Submission:
         self.name, self.key = f"{run.name}-{number}", str(uuid.UUID(int=choices.getrandbits(128), version=4))
         self.first, self.moment, self.pick = choices.randrange(2), choices.uniform(0, LATEST), choices.random()
         self.hit, self.attempts, self.repeated, self.id, self.failure = False, 0, False, None, None
+
+    def record(self):
+        """The name of its record on the cluster, as src/service/idempotency.rs makes it."""
+        parts = (part.encode() for part in (self.run.options.user, self.system, self.key))
+        return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()[:32]
 
     def replica(self, attempt):
         return self.run.replicas[(self.first + (attempt if self.changes else 0)) % 2]
@@ -452,6 +466,20 @@ class Run:
             elif submission.failure is None and (len(known) != 1 or tags[next(iter(known))] != 1):
                 submission.failure = f"job {submission.id} has the records {sorted(known)}"
 
+    def remove(self):
+        """Removes what this run has left in the home directory of its user, or in the user's namespace."""
+        if self.server:
+            for job in {job for jobs in self.jobs(None).values() for job in jobs}:
+                self.server.remove(self.options.user, job)
+            return
+        for system, kind in self.types.items():
+            records = [submission.record() for submission in self.submissions if submission.system == system]
+            for some in (records[at:at + 200] for at in range(0, len(records), 200)):
+                self.on_cluster(system, f"cd ~/.goldcrest/submit 2>/dev/null || exit 0; for name in {' '.join(some)}; do rm -rf -- $name.*; done")
+            if kind == "local":
+                self.on_cluster(system, f"cd ~/.local/state/goldcrest/jobs 2>/dev/null || exit 0; grep -l -s -F '{self.name}-' */parameters | "
+                                        "while IFS=/ read -r job file; do rm -rf -- \"$job\"; done")
+
     def report(self):
         print(f"{'system':10} {'killed':12} {'submissions':>11} {'hit':>5} {'requests':>9} {'by an earlier one':>18} {'failed':>7}")
         for system in self.systems:
@@ -482,9 +510,15 @@ def main():
     # An sbatch is there for some milliseconds alone.
     sys.setswitchinterval(0.0002)
     run = Run(parser.parse_args())
-    run.submit()
-    run.check()
-    sys.exit(0 if run.report() else 1)
+    # What is left behind is removed however it ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        run.submit()
+        run.check()
+        passed = run.report()
+    finally:
+        run.remove()
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

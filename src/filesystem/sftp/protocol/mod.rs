@@ -147,7 +147,7 @@ pub struct FileSystemSpace {
     pub blocks: u64,
     /// Blocks that are free.
     pub free: u64,
-    /// Blocks that are free to those who are not root.
+    /// Blocks that are free to users other than root.
     pub available: u64,
     /// Files that it can hold.
     pub files: u64,

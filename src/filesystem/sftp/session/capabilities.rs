@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::super::protocol::{COPY_DATA, FSYNC, LIMITS, POSIX_RENAME, STATVFS, ServerLimits, USERS_GROUPS_BY_ID};
 
 /// The maximum number of files and directories that a session has open, fewer where the server says so. Any number of callers share a
-/// session, and servers refuse whoever opens too many.
+/// session, and servers refuse a session that opens too many.
 const MAX_HANDLES: usize = 64;
 
 /// The size of reads and writes if the server does not announce its limits (guaranteed by section 3 of the draft).

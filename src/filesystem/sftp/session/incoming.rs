@@ -63,7 +63,7 @@ impl Incoming {
         Ok((&mut self.buffer).limit(missing))
     }
 
-    /// Takes another buffer of at least this size, and moves over what has arrived of the next packet.
+    /// Takes another buffer of at least this size, and moves over the beginning of the next packet.
     fn change(&mut self, size: usize) {
         let is_large = size > READ_AHEAD;
         let free = is_large && self.kept.front_mut().is_some_and(|oldest| oldest.try_reclaim(LARGE));
@@ -77,7 +77,7 @@ impl Incoming {
         }
     }
 
-    /// Lets go of what is held for large packets, because none is awaited.
+    /// Releases the memory for large packets, because none is expected.
     pub(super) fn rest(&mut self) {
         self.kept.clear();
         self.last = 0;

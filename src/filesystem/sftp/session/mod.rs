@@ -142,7 +142,7 @@ impl Session {
         !self.retired.is_cancelled() && self.shared.state.lock().ended.is_none()
     }
 
-    /// Cancelled when its connection is retired: then it should be let go after what is under way.
+    /// Cancelled when its connection is retired: then it should be released after the current requests.
     pub fn retired(&self) -> CancellationToken {
         self.retired.clone()
     }
@@ -186,13 +186,13 @@ impl Session {
         Room { _permit: Arc::clone(&self.room).acquire_many_owned(bytes).await.ok() }
     }
 
-    /// As [`Session::command`], for a request that carries contents: what waits for the reply holds them no more.
+    /// As [`Session::command`], for a request that carries contents: they are not kept while it waits for the reply.
     pub fn carry<'a>(&'a self, request: &Request, room: Room) -> impl Future<Output = Result<(), Failure>> + Send + use<'a> {
         let packet = Packet { room: Some(room), ..Packet::of(request) };
         async move { done(&self.exchange(packet).await?) }
     }
 
-    /// Opens a file or directory; the handle closes when dropped. Whoever holds one must not wait for another.
+    /// Opens a file or directory; the handle closes when dropped. Do not wait for a second handle while holding one.
     ///
     /// # Errors
     /// As [`Session::request`].
@@ -229,7 +229,7 @@ impl Session {
             }
             let quiet = self.shared.quiet_for();
             if !self.patience.while_stalled || quiet >= self.patience.request {
-                // The server works through its requests one by one: what stalls this one stalls all behind it.
+                // The server handles its requests one by one: if this one stalls, so do all behind it.
                 self.shared.end(Failure::Broken { sent: false });
                 return Err(Failure::Stalled(self.patience.request));
             }
@@ -434,7 +434,7 @@ fn wire_id(sequence: u64) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// A reply on its way to who asked. Where that one has gone, a handle in it is closed.
+/// A reply on its way to the caller. If the caller has gone, a handle in it is closed.
 struct Reply {
     response: Option<Response>,
     shared: Weak<SessionState>,

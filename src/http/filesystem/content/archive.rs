@@ -14,13 +14,13 @@ use crate::error::ErrorChain;
 use crate::filesystem::{ArchiveFormat, Placed};
 use crate::http::Api;
 use crate::http::cut_body::cut_by_errors;
-use crate::http::extract::access::{ReadAccess, WriteAccess};
+use crate::http::extract::access::{ConditionalWriteAccess, ReadAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::{announced_length, forward_body};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::content::download::{FileBytes, attachment};
-use crate::http::filesystem::content::upload::{pause, refuse_encodings};
+use crate::http::filesystem::content::upload::{pause, refuse_encodings, refuse_form};
 use crate::http::filesystem::model::request::ArchiveParameters;
 use crate::http::problem::Problem;
 use crate::service::contents::{self, TransferForm};
@@ -96,7 +96,7 @@ pub(crate) async fn look(ReadAccess(access): ReadAccess, query: Parameters<Archi
     )
 )]
 pub(crate) async fn unpack(
-    WriteAccess(access): WriteAccess,
+    ConditionalWriteAccess(access): ConditionalWriteAccess,
     query: Parameters<ArchiveParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -104,12 +104,14 @@ pub(crate) async fn unpack(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     refuse_encodings(&headers)?;
+    refuse_form(&headers)?;
+    let is_new = conditions.new_or_any()?;
     let digests = Digests::of(&headers)?;
     TransferForm::Stream.check(&access, announced_length(&headers).unwrap_or_default(), Alternative::UnpackSeveral)?;
     let ArchiveParameters { path, format } = query.0;
     let mut body = body.into_data_stream();
     let unpacked = forward_body(&mut body, pause(&api.config), async |content| {
-        contents::unpack(&access, &path, format, digests.check(content).0, conditions.only_new()).await
+        contents::unpack(&access, &path, format, digests.check(content).0, is_new).await
     });
     Ok(match unpacked.await? {
         Placed::Created => StatusCode::CREATED,

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::IntoResponses;
 
 use crate::http::Api;
-use crate::http::extract::access::{ReadAccess, UploadIdText, WriteAccess};
+use crate::http::extract::access::{ConditionalWriteAccess, ReadAccess, UploadIdText, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
@@ -22,7 +22,7 @@ use crate::http::filesystem::model::request::CreationParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::service::contents::TransferForm;
-use crate::service::uploads::{self, Addition, EXPIRES, NewUpload, Upload};
+use crate::service::uploads::{self, Addition, EXPIRES, NewUpload, ResumableUpload};
 use crate::service::{Access, ServiceError};
 
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -74,7 +74,7 @@ pub(crate) const EXPOSED: [HeaderName; 10] = [
     )
 )]
 pub(crate) async fn create(
-    WriteAccess(access): WriteAccess,
+    ConditionalWriteAccess(access): ConditionalWriteAccess,
     query: Parameters<CreationParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -84,7 +84,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let path = headers.target(query.0.path)?;
     let CreationHeaders { length, metadata, content } = headers;
-    let new = NewUpload { path, length, only_new: conditions.only_new(), metadata };
+    let new = NewUpload { path, length, only_new: conditions.new_or_any()?, metadata };
     let (upload, offset) = match content {
         None => (uploads::begin(&access, new).await?, None),
         Some(content) => receive(&api, 0, content, body, |addition| uploads::begin_with(&access, new, addition)).await?,
@@ -174,7 +174,7 @@ pub(crate) async fn state(
     UploadIdText(id): UploadIdText,
     _version: SpokenVersion,
 ) -> Result<Response, Problem> {
-    let upload = Upload::from_id(&id)?;
+    let upload = ResumableUpload::from_id(&id)?;
     let offset = uploads::offset(&access, &upload).await?;
     let mut answer = HeaderMap::new();
     answer.insert(UPLOAD_OFFSET, HeaderValue::from(offset));
@@ -223,7 +223,7 @@ pub(crate) async fn extend(
     headers: ExtensionHeaders,
     body: Body,
 ) -> Result<Response, Problem> {
-    let upload = Upload::from_id(&id)?;
+    let upload = ResumableUpload::from_id(&id)?;
     let ExtensionHeaders { offset, content } = headers;
     let offset = receive(&api, offset, content, body, |addition| uploads::extend(&access, &upload, addition)).await?;
     let mut answer = HeaderMap::new();
@@ -248,7 +248,7 @@ pub(crate) async fn remove(
     UploadIdText(id): UploadIdText,
     _version: SpokenVersion,
 ) -> Result<StatusCode, Problem> {
-    uploads::remove(&access, &Upload::from_id(&id)?).await?;
+    uploads::remove(&access, &ResumableUpload::from_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

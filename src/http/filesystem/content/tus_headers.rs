@@ -11,6 +11,7 @@ use crate::error::Kind;
 use crate::http::Api;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::announced_length;
+use crate::http::filesystem::content::upload::refuse_encodings;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 
@@ -110,7 +111,9 @@ impl FromRequestParts<Api> for ExtensionHeaders {
 }
 
 impl ContentHeaders {
-    fn read(headers: &HeaderMap) -> Result<Self, InvalidInput> {
+    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        refuse_encodings(headers)?;
+        Digests::refuse(headers, "announce the digest of this content as `Upload-Checksum`")?;
         refuse_repeated(headers, &[(UPLOAD_CHECKSUM, "Upload-Checksum")])?;
         let checksum = headers.get(UPLOAD_CHECKSUM).map(|value| {
             value.to_str().ok().and_then(Digests::of_tus).ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart};
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +14,7 @@ use crate::error::Kind;
 use crate::filesystem::{Expected, FilesystemError, Placed};
 use crate::http::Api;
 use crate::http::Config;
-use crate::http::extract::access::WriteAccess;
+use crate::http::extract::access::{ConditionalWriteAccess, WriteAccess};
 use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::{announced_length, forward_body};
@@ -48,6 +48,8 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     part: FilePart,
 ) -> Result<StatusCode, Problem> {
+    refuse_encodings(&headers)?;
+    Digests::refuse(&headers, "send the file by `PUT`")?;
     let length = announced_length(&headers).unwrap_or_default();
     TransferForm::FirecrestForm.check(&access, length.saturating_sub(MAX_FORM_OVERHEAD), Alternative::WriteStream)?;
     part.store(&api.config, &access, &query.0.path).await?;
@@ -90,7 +92,7 @@ pub(crate) async fn upload(
     )
 )]
 pub(crate) async fn store(
-    WriteAccess(access): WriteAccess,
+    ConditionalWriteAccess(access): ConditionalWriteAccess,
     query: Parameters<PathParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -98,6 +100,7 @@ pub(crate) async fn store(
     body: Body,
 ) -> Result<Response, Problem> {
     refuse_encodings(&headers)?;
+    refuse_form(&headers)?;
     if headers.contains_key(header::CONTENT_RANGE) {
         return Err(Problem::new(Kind::Invalid, "a part of a file cannot be put (RFC 9110, 14.5); use a resumable upload"));
     }
@@ -176,6 +179,22 @@ async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory
 /// The time to wait for a client.
 pub(crate) fn pause(config: &Config) -> Duration {
     Duration::from_secs(config.request_timeout)
+}
+
+/// Rejects a form where content is stored as it arrives: it would be stored with the lines around its parts.
+pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_form = |media_type: &HeaderValue| {
+        let main = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        main.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data")
+    };
+    match headers.get(header::CONTENT_TYPE).filter(|media_type| is_form(media_type)) {
+        Some(_) => {
+            let message = "the content of a PUT is taken as it is, and this is a form: send the content alone (`curl -T FILE`, or `--data-binary @FILE`); \
+                       `POST .../ops/upload` takes a form with a file";
+            Err(Problem::unsupported_media(message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Rejects content codings: content is stored as it arrives, so compressed content would stay compressed.

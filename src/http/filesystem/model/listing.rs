@@ -36,7 +36,7 @@ pub(in crate::http) struct LsParameters {
     #[param(default = false)]
     dereference: bool,
     /// The size of a page, from 1 to 10000 entries. `Link` has the next page.
-    #[serde(default, deserialize_with = "lenient::count")]
+    #[serde(default, deserialize_with = "lenient::count_of::<1, 10_000, _>")]
     page_size: Option<u64>,
     /// Where the previous page ended, from its `Link`.
     cursor: Option<String>,
@@ -129,7 +129,7 @@ pub(in crate::http) struct FindParameters {
     #[param(default = false)]
     dereference: bool,
     /// The number of results after which the search ends, from 1 to 10000. Streams have no limit by default.
-    #[serde(default, deserialize_with = "lenient::count")]
+    #[serde(default, deserialize_with = "lenient::count_of::<1, 10_000, _>")]
     #[param(default = 1000)]
     pub(in crate::http) limit: Option<u64>,
 }

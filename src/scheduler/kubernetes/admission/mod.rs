@@ -1,7 +1,7 @@
 //! What a pod may ask for, before the API server is asked.
 //!
-//! Every Job passes here before Goldcrest adds its own labels and the site's placement. Members are allowed by name, so that one which Kubernetes
-//! invents tomorrow is refused until somebody has thought about it. The standards of Pod Security in the namespace hold beside this.
+//! Every Job passes here before Goldcrest adds its own labels and the site's placement. Members are allowed by name, so a member added by a
+//! future Kubernetes release is refused until it is allowed here. Pod Security applies in addition.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// What a Job asks for and may not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path} is not allowed: {reason}")]
-pub(super) struct Refusal {
+pub(super) struct Disallowed {
     /// The member.
     pub(super) path: String,
     /// Why.
@@ -94,7 +94,7 @@ const FOREIGN_DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
 ///
 /// # Errors
 /// The first member that may not be given.
-pub(super) fn check(job: &Job) -> Result<(), Refusal> {
+pub(super) fn check(job: &Job) -> Result<(), Disallowed> {
     let Job { metadata, spec, .. } = job;
     let empty = JobSpec::default();
     check_metadata("metadata", metadata)?;
@@ -113,7 +113,7 @@ pub(super) fn check(job: &Job) -> Result<(), Refusal> {
     check_pod(&template.member("spec"))
 }
 
-fn check_metadata(path: &str, metadata: &ObjectMeta) -> Result<(), Refusal> {
+fn check_metadata(path: &str, metadata: &ObjectMeta) -> Result<(), Disallowed> {
     let value = serde_json::to_value(metadata).unwrap_or_default();
     Member::new(path, &value).allow_only(METADATA, "it is set by Goldcrest or by Kubernetes alone")?;
     for (kind, names) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
@@ -121,14 +121,17 @@ fn check_metadata(path: &str, metadata: &ObjectMeta) -> Result<(), Refusal> {
             let domain = name.split_once('/').map_or("", |(domain, _)| domain);
             let is_foreign = FOREIGN_DOMAINS.iter().any(|foreign| domain == *foreign || domain.ends_with(&format!(".{foreign}")));
             if is_foreign || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-                return Err(Refusal { path: format!("{path}.{kind}[{name}]"), reason: "the name belongs to Kubernetes or to Goldcrest" });
+                return Err(Disallowed {
+                    path: format!("{path}.{kind}[{name}]"),
+                    reason: "the name belongs to Kubernetes or to Goldcrest",
+                });
             }
         }
     }
     Ok(())
 }
 
-fn check_pod(pod: &Member<'_>) -> Result<(), Refusal> {
+fn check_pod(pod: &Member<'_>) -> Result<(), Disallowed> {
     pod.allow_only(POD, "it reaches out of the pod, or is the site's to set")?;
     pod.member("automountServiceAccountToken").be(&[Value::Bool(false)], "no token of a service account is given to jobs")?;
     pod.member("restartPolicy").be(&["Never".into(), "OnFailure".into()], "a job ends")?;
@@ -146,7 +149,7 @@ fn check_pod(pod: &Member<'_>) -> Result<(), Refusal> {
     })
 }
 
-fn check_container(container: &Member<'_>) -> Result<(), Refusal> {
+fn check_container(container: &Member<'_>) -> Result<(), Disallowed> {
     container.allow_only(CONTAINER, "a container of a job has no such member")?;
     let security = container.member("securityContext");
     security.allow_only(CONTAINER_SECURITY, "it reaches out of the pod")?;
@@ -160,7 +163,7 @@ fn check_container(container: &Member<'_>) -> Result<(), Refusal> {
 }
 
 /// The members that both kinds of security context have.
-fn check_identity(security: &Member<'_>) -> Result<(), Refusal> {
+fn check_identity(security: &Member<'_>) -> Result<(), Disallowed> {
     let profile = security.member("seccompProfile");
     profile.allow_only(&["type"], "profiles of the node are not used")?;
     profile.member("type").be(&["RuntimeDefault".into()], "the runtime's default profile is used")?;
@@ -196,12 +199,12 @@ impl<'a> Member<'a> {
         Self { path: format!("{}{separator}{name}", self.path), value }
     }
 
-    fn refuse(&self, reason: &'static str) -> Refusal {
-        Refusal { path: self.path.clone(), reason }
+    fn refuse(&self, reason: &'static str) -> Disallowed {
+        Disallowed { path: self.path.clone(), reason }
     }
 
     /// Refuses other members. One that says that something is not wanted is as good as absent.
-    fn allow_only(&self, names: &[&str], reason: &'static str) -> Result<(), Refusal> {
+    fn allow_only(&self, names: &[&str], reason: &'static str) -> Result<(), Disallowed> {
         let is_absent = |value: &Value| matches!(value, Value::Null | Value::Bool(false)) || value.as_array().is_some_and(Vec::is_empty);
         let other = self.value.and_then(Value::as_object).into_iter().flat_map(Map::iter);
         let mut other = other.filter(|(name, value)| !names.contains(&name.as_str()) && !is_absent(value));
@@ -209,12 +212,12 @@ impl<'a> Member<'a> {
     }
 
     /// Refuses other values.
-    fn be(&self, values: &[Value], reason: &'static str) -> Result<(), Refusal> {
+    fn be(&self, values: &[Value], reason: &'static str) -> Result<(), Disallowed> {
         if self.value.is_none_or(|value| values.contains(value)) { Ok(()) } else { Err(self.refuse(reason)) }
     }
 
     /// Checks each element of a list.
-    fn each(&self, check: impl Fn(&Self) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn each(&self, check: impl Fn(&Self) -> Result<(), Disallowed>) -> Result<(), Disallowed> {
         let elements = self.value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let mut elements = elements.iter().enumerate();
         elements.try_for_each(|(index, value)| check(&Self::new(&format!("{}[{index}]", self.path), value)))

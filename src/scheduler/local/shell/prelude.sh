@@ -1,7 +1,7 @@
 # What the operations and the runner share. POSIX sh only; it must not need flock, procps, python or a fractional sleep.
 #
 # Files below the state directory:
-#   last            the highest job id given out, a hint: `mkdir jobs/<id>` is what allocates an id
+#   last            the highest job id given out, a hint: `mkdir jobs/<id>` allocates an id
 #   jobs/<id>/      one job: script, parameters, environment, paths, status (one line, replaced by rename), spare (room for the last one),
 #                   unrecorded (exists while the job has ended and its last line cannot be written)
 #   queue/<id>      exists while the job is pending or running: "id pid start boot host" of its runner
@@ -97,7 +97,7 @@ strike() {
     return 0
 }
 
-# True while a process of the job is left: arguments as of `strike`. Zombies do not count: where nobody reaps orphans they
+# True while a process of the job is left: arguments as of `strike`. Zombies do not count: where no process reaps orphans they
 # stay for ever.
 survivors() {
     [ -z "$(grep -l -s -z -F -e "GOLDCREST_JOB_COOKIE=$2" /proc/[0-9]*/environ 2>/dev/null)" ] || return 0
@@ -118,7 +118,7 @@ ended_unrecorded() {
     line="${line%% state=*} state=UNKNOWN reason=EndNotRecorded start=${line##* start=}"
 }
 
-# Records the end of job $1, whose runner is gone without having done so, and stops what is left of the job. May run
+# Records the end of job $1, whose runner is gone without having done so, and stops its remaining processes. May run
 # several times at once: all write the same, and the slot is freed by the next runner in the queue.
 bury() {
     { read -r _ buried_pid buried_start _ buried_host <"queue/$1"; } 2>/dev/null || return 0

@@ -15,7 +15,7 @@ run() {
     started_at $$ || exit 1
     cookie=$id.$$.$started.
     identity="$id $$ $started $boot $host"
-    # Into the queue first, then visible, then tell the submission: whoever sees the job can tell whether it lives.
+    # Into the queue first, then visible, then tell the submission: once a job is visible, its state can be determined.
     printf '%s\n' "$identity" >"jobs/$id/identity" && mv -f "jobs/$id/identity" "queue/$id" || exit 1
     mv -f "jobs/$id/status.new" "jobs/$id/status" || exit 1
     echo ready
@@ -40,7 +40,7 @@ run() {
     wait_for_job
 }
 
-# Removes what ended long ago. The id was taken before, so that an id is never given out twice.
+# Removes jobs that ended long ago. The id was taken before, so that an id is never given out twice.
 prune() {
     # shellcheck disable=SC2012
     (cd jobs && find . ! -name . -prune -type d -mtime "+$keep" 2>/dev/null) | while IFS= read -r old; do
@@ -103,7 +103,7 @@ pause() {
 }
 
 # Runs beside the job: heartbeat, time limit, requests from other hosts; cleans up when the runner was killed, and ends the job when
-# its records were removed: nobody could see or cancel it any more.
+# its records were removed: no user could see or cancel it any more.
 tick() {
     sleeper=
     trap 'kill $sleeper 2>/dev/null; exit 0' TERM
@@ -187,13 +187,13 @@ finish_cancelled() {
     if [ -e "jobs/$id/cancel" ]; then finish CANCELLED None; else finish NODE_FAIL HostShutdown; fi
 }
 
-# Records state $1 for reason $2, with the field $3, and gives the slot on. Where that cannot be written it tries again; if
-# that does not help the queue entry stays and whoever looks next records the loss. Where the records were removed there is nothing to do.
+# Records state $1 for reason $2, with the field $3, and gives the slot on. Where that cannot be written it tries again.
+# If that fails too, the queue entry stays and the next reader records the loss. Where the records were removed there is nothing to do.
 finish() {
     if [ -n "$begun" ]; then begun=" start=$begun host=$host"; fi
     tries=0
     until write_last_status "$id" "$fixed state=$1 reason=$2$begun end=$(now)$3"; do
-        # Whoever looks meanwhile sees that no process of the job is left: a rename needs no room, and this file every job has.
+        # Readers see meanwhile that no process of the job is left: a rename needs no room, and every job has this file.
         mv -f "jobs/$id/environment" "jobs/$id/unrecorded" 2>/dev/null
         tries=$((tries + 1))
         [ "$tries" -lt 30 ] && [ -d "jobs/$id" ] || exit 1

@@ -4,12 +4,12 @@ submit() {
     open_state
     parameters=$1 record=$2 environment=$3 script=$4 length=$5 runner=$6 queue_limit=$7
     submission=$8 digest=$9 after=${10} settle=${11} days=${12}
-    # Before anything can be refused: what was submitted already is answered, whatever has changed since.
+    # Before anything can be refused: an earlier submission is answered even if something has changed since.
     if [ -n "$submission" ]; then begin_record "$submission" "$digest" "$after" "$settle" "$days"; fi
     check_job "$parameters" "$environment" "$queue_limit"
 
     if [ -n "$submission" ]; then
-        # This shell is what submits: while it runs the attempt does.
+        # This shell submits: the attempt lasts as long as it runs.
         claim
     fi
     id=0

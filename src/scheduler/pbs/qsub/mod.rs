@@ -33,7 +33,7 @@ impl<'a> Qsub<'a> {
     /// The submission of a job; `elsewhere` if its queue is on another server than the default one.
     ///
     /// # Errors
-    /// [`SchedulerError::Rejected`] if PBS would silently do something else, [`SchedulerError::Member`] if PBS lacks the option.
+    /// [`SchedulerError::Rejected`] if PBS would silently do something else, [`SchedulerError::Members`] if PBS lacks the option.
     pub(super) fn new(job: &'a JobDescription, dialect: Dialect, account: AccountOption, elsewhere: bool) -> Result<Self, SchedulerError> {
         let rejected = |why: &str| Err(SchedulerError::Rejected(why.to_owned()));
         if job.standard_input.as_deref().is_some_and(|file| !matches!(file, "" | "/dev/null")) {

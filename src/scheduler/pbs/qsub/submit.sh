@@ -95,9 +95,10 @@ submit() {
         echo 'qsub: not found' >&2
         exit 127
     }
-    # Before anything can be refused: what was submitted already is answered, whatever has changed since.
+    # Before anything can be refused: an earlier submission is answered even if something has changed since.
     gc_attempt=
     if [ -n "$7" ]; then begin_record "$7" "$8" "$9" "${10}" "${11}"; fi
+    [ -d "$1" ] || [ ! -e "$1" ] || refuse "the working directory is not a directory: $1"
     [ -d "$1" ] || refuse "the working directory does not exist: $1"
     cd "$1" 2>/dev/null || refuse "the working directory cannot be entered: $1"
     if [ "$2" = writable ] && [ ! -w . ] && ! says_where "$4" "$5"; then

@@ -201,7 +201,7 @@ fn a_working_directory_that_is_none_is_refused_by_name() {
     let job = JobDescription { working_directory: RemotePath::from_text("/no/such/directory").unwrap(), ..job() };
     assert_eq!(refused(&job), (Some(1), "qsub: the working directory does not exist: /no/such/directory\n".to_owned()));
     let file = JobDescription { working_directory: RemotePath::from_text("/etc/passwd").unwrap(), ..job };
-    assert_eq!(refused(&file).0, Some(1));
+    assert_eq!(refused(&file), (Some(1), "qsub: the working directory is not a directory: /etc/passwd\n".to_owned()));
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl RemoteCommand for Alter<'_> {
         if raw.exit == 0 {
             return Ok(());
         }
-        // scontrol says of a hold what came of it, and once more what the call of the library came to.
+        // scontrol reports the result of a hold twice: its own, and that of the call of the library.
         let stderr = bytes_to_text(&raw.stderr);
         let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("slurm_suspend error")).collect();
         Err(CommandError::Exit { exit: raw.exit, stderr: lines.join("\n").trim().to_owned() })
@@ -52,7 +52,7 @@ impl RemoteCommand for Kill<'_> {
     type Output = bool;
 
     fn command_line(&self) -> CommandLine {
-        // Without the state, scancel tries again and again to signal what waits. Without `--verbose` it tells of nobody that it has reached.
+        // Without `--state`, scancel keeps retrying to signal pending jobs. Without `--verbose`, it does not report that no job was signalled.
         let line = slurm_command("scancel").flag("--verbose").flag("--full").flag("--state=RUNNING");
         line.option("--signal", self.signal.as_str()).flag("--").arg(self.job.as_str())
     }

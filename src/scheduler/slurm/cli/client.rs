@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::alter::{Alter, Kill};
 use super::controller::Controller;
 use super::delimiter::Delimiter;
-use super::ended::Ended;
+use super::ended::EndedJobs;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
 use super::limits::{ShowAssociations, ShowPartitions, ShowQos, Sshare};
 use super::sacct::{Runs, Sacct, Span};
@@ -35,7 +35,7 @@ use crate::domain::{
 use crate::error::Recurring;
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
-use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted};
+use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, cancel_ended};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError, run};
 
 const READ_METADATA: &str = "read the job's metadata";
@@ -52,7 +52,7 @@ const ANY_TIME: Span = Span::Points(None, None);
 pub struct SlurmCli {
     controller: Controller,
     config: Arc<OnceCell<ClusterConfig>>,
-    ended: Option<Arc<Ended>>,
+    ended: Option<Arc<EndedJobs>>,
     records: RecordSettings,
     stored: Option<StoredRecords>,
     accounting_failure: Arc<Recurring>,
@@ -74,7 +74,7 @@ impl SlurmCli {
     /// The same, with accounting's answer to a list reused for up to `freshness` where that is safe.
     #[must_use]
     pub fn remembering(mut self, freshness: Duration) -> Self {
-        self.ended = (!freshness.is_zero()).then(|| Arc::new(Ended::new(freshness)));
+        self.ended = (!freshness.is_zero()).then(|| Arc::new(EndedJobs::new(freshness)));
         self
     }
 
@@ -291,8 +291,8 @@ impl Scheduler for SlurmCli {
         match self.ask(principal, &Scancel(job)).await.map_err(explain("cancel the job"))? {
             Cancelled::Done => Ok(().into()),
             Cancelled::GoesOn(state) => Err(SchedulerError::Unanswered(format!("scancel reported success, but the job is still {state}"))),
-            // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
-            Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ().into()),
+            Cancelled::Over => cancel_ended(&self.job(principal, id).await?, principal).map(Reported::from),
+            Cancelled::NotKnown => cancel_ended(&self.forgotten(principal, job).await?, principal).map(Reported::from),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use moka::future::Cache;
 use tokio::time::Instant;
 
-use crate::credentials::Caller;
+use crate::credentials::CallerKey;
 use crate::domain::{Job, JobId, JobQuery, Principal, is_final_state};
 use crate::scheduler::slurm::merge;
 
@@ -18,10 +18,10 @@ use crate::scheduler::slurm::merge;
 const MAX_JOBS: u64 = 25_000;
 
 /// The key of a list. Two callers may have the same user name, and one of them no credential for it.
-type ListKey = (Caller, JobQuery);
+type ListKey = (CallerKey, JobQuery);
 
 /// Accounting's answers to lists, for a while.
-pub(super) struct Ended {
+pub(super) struct EndedJobs {
     answers: Cache<ListKey, Arc<AccountedJobs>>,
     freshness: Duration,
 }
@@ -33,7 +33,7 @@ pub(super) struct AccountedJobs {
     ended: HashSet<JobId>,
 }
 
-impl Ended {
+impl EndedJobs {
     /// Keeps answers for `freshness` at most.
     pub(super) fn new(freshness: Duration) -> Self {
         let weigh = |_: &ListKey, answer: &Arc<AccountedJobs>| u32::try_from(answer.jobs.len()).unwrap_or(u32::MAX).saturating_add(1);
@@ -44,7 +44,7 @@ impl Ended {
     /// The kept answer, if it is still valid for a controller that remembers ended jobs for `controller_memory`: the jobs that it
     /// has forgotten since must have ended well before accounting was queried.
     pub(super) async fn get(&self, by: &Principal, query: &JobQuery, controller_memory: Duration) -> Option<Arc<AccountedJobs>> {
-        let answer = self.answers.get(&(Caller::of(by), query.clone())).await?;
+        let answer = self.answers.get(&(CallerKey::of(by), query.clone())).await?;
         (answer.asked.elapsed() <= self.freshness.min(controller_memory / 2)).then_some(answer)
     }
 
@@ -52,7 +52,7 @@ impl Ended {
     pub(super) async fn keep(&self, by: &Principal, query: &JobQuery, asked: Instant, jobs: &[Job]) {
         let ended = jobs.iter().filter(|job| is_final_state(&job.status.state)).map(|job| job.id.clone()).collect();
         let answer = AccountedJobs { asked, jobs: jobs.to_vec(), ended };
-        self.answers.insert((Caller::of(by), query.clone()), Arc::new(answer)).await;
+        self.answers.insert((CallerKey::of(by), query.clone()), Arc::new(answer)).await;
     }
 }
 

@@ -8,7 +8,7 @@ use crate::ssh::CommandLine;
 /// Adds the options to a command line.
 ///
 /// # Errors
-/// [`SchedulerError::Member`] where Slurm has no such thing.
+/// [`SchedulerError::Members`] where Slurm has no such thing.
 pub(super) fn options(options: &JobOptions) -> Result<Vec<(&'static str, Option<String>)>, SchedulerError> {
     let mut found = Vec::new();
     let mut add = |name: &'static str, value: Option<String>| found.extend(value.map(|value| (name, Some(value))));

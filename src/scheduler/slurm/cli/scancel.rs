@@ -20,8 +20,10 @@ pub(super) struct Scancel<'a>(pub(super) JobRef<'a>);
 /// The outcome of the cancellation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cancelled {
-    /// The controller ends it, or had already.
+    /// The controller ends it.
     Done,
+    /// It had ended already. The controller says so to whoever asks.
+    Over,
     /// The controller knows no such job: it never was, or ended long ago.
     NotKnown,
     /// scancel succeeded, and the job, or a part of it, is still in this state.
@@ -47,6 +49,7 @@ impl RemoteCommand for Scancel<'_> {
         }
         match bytes_to_text(&raw.stdout).lines().find_map(|line| self.still(line)) {
             Some(state) => Ok(Cancelled::GoesOn(state)),
+            None if already_over => Ok(Cancelled::Over),
             None => Ok(Cancelled::Done),
         }
     }
@@ -77,7 +80,7 @@ mod tests {
     fn a_job_that_ends_or_has_ended_is_cancelled() {
         for release in RELEASES {
             assert_eq!(parse(release, "done").unwrap(), Cancelled::Done, "{release}");
-            assert_eq!(parse(release, "over").unwrap(), Cancelled::Done, "{release}");
+            assert_eq!(parse(release, "over").unwrap(), Cancelled::Over, "{release}");
         }
     }
 

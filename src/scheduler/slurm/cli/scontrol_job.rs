@@ -65,8 +65,8 @@ impl RemoteCommand for JobFiles<'_> {
     }
 }
 
-/// Splits where a line starts as a record does. A job's name and paths may hold such a line too: they can only forge parts of
-/// that same job, since records of others are dropped, and what they say of it the owner may choose anyway.
+/// Splits where a line starts as a record does. A job's name and paths may contain such a line too. It can forge only parts of that same
+/// job: only records of this job are used, and its owner may choose their text anyway.
 fn records(output: &str) -> impl Iterator<Item = &str> {
     let mut starts: Vec<usize> = Vec::new();
     let mut at = 0;

@@ -83,7 +83,7 @@ fn bytes(text: &str) -> Option<u64> {
     };
     match digits.split_once('.') {
         None => digits.parse::<u64>().ok()?.checked_mul(factor),
-        // The first digit behind the point is enough of what Slurm rounds itself.
+        // One decimal digit is enough, because Slurm rounds too.
         Some((whole, part)) => {
             let tenth = part.get(..1)?.parse::<u64>().ok()?.checked_mul(factor)? / 10;
             whole.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(tenth)

@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use super::alter::{NO_REQUEUE, alter};
 use super::calls::{accounted_jobs, point};
 use super::endpoint::{Answered, Call, Endpoint};
-use super::failure::{accounting_is_off, explain, was_over};
+use super::failure::{accounting_is_off, explain};
 use super::submission;
 use super::submit::{Tagged, submit};
 use super::version::{ApiVersion, Offer};
@@ -26,7 +26,6 @@ use crate::rest::Client;
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
-use crate::scheduler::slurm::values::{is_over, is_waiting};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::ssh::CommandError;
 
@@ -44,21 +43,7 @@ const NO_USAGE: &str = "connection_mode is rest, and what jobs have used is read
 const NO_LIMITS: &str = "connection_mode is rest, and the limits are read from the output of scontrol and sacctmgr";
 const NO_SUCH_ID: &str = "connection_mode is rest, and slurmrestd knows neither lists of tasks nor SLUIDs";
 const NO_ATTACH: &str = "connection_mode is rest, and slurmrestd does not run commands in a job";
-const NO_WAITING_TASK: &str = "version v0.0.36 of slurmrestd's API does not cancel single tasks of an array that wait";
-const NO_WAITING_COMPONENT: &str = "Slurm does not cancel a single component of a heterogeneous job that waits: cancel the whole job";
-const NO_PART_WITHOUT_NUMBER: &str =
-    "connection_mode is rest, and slurmrestd knows this part of the job by the number of the whole job: cancel the whole job";
 const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reservations";
-
-/// The request for a cancellation.
-enum Cancellation {
-    /// The id to cancel through slurmrestd.
-    Send(String),
-    /// The job has ended.
-    Over,
-    /// The controller knows no such job.
-    NotKnown,
-}
 
 /// Slurm through slurmrestd.
 ///
@@ -66,9 +51,9 @@ enum Cancellation {
 /// as the commands' answers are: see [`merge`].
 #[derive(Clone)]
 pub struct SlurmRest {
-    endpoint: Arc<Endpoint>,
+    pub(super) endpoint: Arc<Endpoint>,
     stored: Option<StoredRecords>,
-    /// Slurm's commands, for what slurmrestd does not give.
+    /// Slurm's commands, for operations that slurmrestd lacks.
     commands: Option<Arc<dyn Scheduler>>,
     accounting_failure: Arc<Recurring>,
 }
@@ -129,7 +114,7 @@ impl SlurmRest {
 
     /// One job or its parts as the controller has them, each with its number; empty where it knows none. A task that waits has no number yet:
     /// it shares its array's record, which only the array's number finds in every version.
-    async fn queued_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Vec<merge::Queued>, SchedulerError> {
+    pub(super) async fn queued_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Vec<merge::Queued>, SchedulerError> {
         let make = |version: ApiVersion| Call::slurm(version, &["job", asked_as(id, false)]);
         match self.records::<QueuedJob>(principal, make).await {
             Ok(records) => {
@@ -191,53 +176,13 @@ impl SlurmRest {
     }
 
     /// One job or its parts as accounting has them.
-    async fn accounted_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Accounting, SchedulerError> {
+    pub(super) async fn accounted_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Accounting, SchedulerError> {
         let make = |version: ApiVersion| Call::slurmdb(version, &["job", asked_as(id, version.accounts_for_tasks())]);
         let accounting = match self.accounted(principal, true, make).await? {
             Ok(jobs) => Accounting::Jobs(jobs.into_iter().filter(|(number, job)| is_meant(id, *number, job)).map(|(_, job)| job).collect()),
             Err(accounting) => accounting,
         };
         Ok(accounting.noted(&self.accounting_failure))
-    }
-
-    /// The id under which slurmrestd cancels a job. Not every version takes components of heterogeneous jobs, but their numbers: by those it
-    /// would cancel a component that waits, which scancel refuses, and for the first component the whole job, as scancel does while that waits.
-    ///
-    /// # Errors
-    /// If it would cancel more than the job, or what Slurm does not cancel by itself.
-    async fn cancelled_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Cancellation, SchedulerError> {
-        let knows_tasks = self.endpoint.offer(principal).await?.slurm.knows_tasks();
-        if asked_as(id, knows_tasks) == id.as_str() {
-            return Ok(Cancellation::Send(id.as_str().to_owned()));
-        }
-        let queued = self.queued_as(principal, id).await?;
-        let Some((number, job)) = queued.into_iter().find(|(_, job)| job.id.as_str() == id.as_str()) else {
-            return Ok(Cancellation::NotKnown);
-        };
-        let state = job.status.state.as_str();
-        match number.map(|number| number.to_string()) {
-            _ if is_over(state) => Ok(Cancellation::Over),
-            // Its record is that of all tasks that wait.
-            None => Err(SchedulerError::Unsupported(NO_WAITING_TASK)),
-            Some(number) if number == id.whole() && is_waiting(state) => Ok(Cancellation::Send(number)),
-            Some(number) if number == id.whole() => Err(SchedulerError::Unsupported(NO_PART_WITHOUT_NUMBER)),
-            Some(_) if id.is_component() && is_waiting(state) => Err(SchedulerError::Rejected(NO_WAITING_COMPONENT.to_owned())),
-            Some(number) => Ok(Cancellation::Send(number)),
-        }
-    }
-
-    /// Whether a cancellation of which the answer says nothing was done.
-    async fn verify_cancelled(&self, principal: &Principal, id: JobRef<'_>) -> Result<(), SchedulerError> {
-        let queued = self.queued_as(principal, id).await?;
-        // A job that never existed is reported as such. A task that was pending is gone from the record of its array.
-        if queued.iter().all(|(_, job)| is_over(&job.status.state)) {
-            return Ok(());
-        }
-        Err(if id.is_component() {
-            SchedulerError::Rejected(NO_WAITING_COMPONENT.to_owned())
-        } else {
-            SchedulerError::Denied("Access/permission denied".to_owned())
-        })
     }
 }
 
@@ -247,7 +192,7 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 }
 
 /// The id in a path: the whole, where tasks are known, or the number of the array or of the first component.
-fn asked_as(id: JobRef<'_>, knows_tasks: bool) -> &str {
+pub(super) fn asked_as(id: JobRef<'_>, knows_tasks: bool) -> &str {
     let text = id.as_str();
     match text.find(['_', '+']) {
         Some(at) if !(knows_tasks && text[at..].starts_with('_')) => &text[..at],
@@ -313,7 +258,7 @@ impl Scheduler for SlurmRest {
         let user = (!query.all_users).then(|| principal.username.as_str());
         let (queued, accounted) = join!(self.queued(principal), self.accounted_of(principal, &since, "now", user));
         let mut jobs = merge::list(queued?, accounted?, query);
-        // The oldest version does not name the controller's users: a job that accounting does not name either is nobody's.
+        // The oldest version does not name the controller's users: a job that accounting does not name either has no known owner.
         jobs.value.retain(|job| query.all_users || job.user.as_deref() == Some(principal.username.as_str()));
         Ok(jobs)
     }
@@ -356,33 +301,7 @@ impl Scheduler for SlurmRest {
     }
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
-        let id = job_ref(id)?;
-        let sent_as = match self.cancelled_as(principal, id).await? {
-            Cancellation::Send(id) => id,
-            Cancellation::Over => return Ok(().into()),
-            Cancellation::NotKnown => return merge::forgotten(self.accounted_as(principal, id).await?).map(|_| ().into()),
-        };
-        let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", &sent_as]).delete());
-        let Answered { version, success, answer } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
-        let is_itemised = answer.tells_of_each_job();
-        let faults = answer.faults();
-        if was_over(&faults) {
-            return Ok(().into());
-        }
-        if !faults.is_empty() {
-            return match explain(&faults) {
-                // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
-                SchedulerError::JobNotFound => merge::forgotten(self.accounted_as(principal, id).await?).map(|_| ().into()),
-                error => Err(error),
-            };
-        }
-        if !success {
-            return Err(explain(&[]));
-        }
-        if !is_itemised && version.hides_refusals() {
-            self.verify_cancelled(principal, id).await?;
-        }
-        Ok(().into())
+        self.cancel_job(principal, job_ref(id)?).await.map(Reported::from)
     }
 
     async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {

@@ -29,7 +29,7 @@ pub(super) fn token_refused() -> SchedulerError {
     SchedulerError::Denied("slurmrestd does not accept the caller's token".to_owned())
 }
 
-/// The meaning of what went wrong with a question.
+/// The meaning of a failed query.
 pub(super) fn explain(faults: &[Fault]) -> SchedulerError {
     distinguished(faults).unwrap_or_else(|| SchedulerError::Unanswered(words(faults)))
 }

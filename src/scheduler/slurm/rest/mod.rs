@@ -7,6 +7,7 @@
 
 mod alter;
 mod calls;
+mod cancel;
 mod client;
 mod discovery;
 mod endpoint;

@@ -76,7 +76,7 @@ pub(super) fn with_tag(mut document: Value, tag: &str) -> Value {
     document
 }
 
-/// The variables of the job. That of the CPUs for each task is set by sbatch, and by nobody where a job comes by REST.
+/// The variables of the job. sbatch sets the variable for CPUs per task; for jobs submitted by REST it is set here.
 fn environment(principal: &Principal, job: &JobDescription, version: ApiVersion, cpus: Option<&str>) -> Value {
     let user = principal.username.as_str();
     let defaults = [("PATH", PATH), ("USER", user), ("LOGNAME", user)];

@@ -10,9 +10,9 @@ use crate::scheduler::slurm::job_options::{dependency, gpus, mail_types};
 /// Adds the members; those that are there already are replaced.
 ///
 /// # Errors
-/// [`SchedulerError::Member`] where this version has no such member.
+/// [`SchedulerError::Members`] where this version has no such member.
 pub(super) fn add(members: &mut Map<String, Value>, options: &JobOptions, version: ApiVersion) -> Result<(), SchedulerError> {
-    let missing = |member, reason| Err(SchedulerError::Member { member, reason });
+    refuse(options, version)?;
     let mut set = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             members.insert(name.to_owned(), value);
@@ -34,9 +34,6 @@ pub(super) fn add(members: &mut Map<String, Value>, options: &JobOptions, versio
     set("licenses", (!options.licenses.is_empty()).then(|| options.licenses.join(",").into()));
     set("hold", options.hold.then_some(Value::Bool(true)));
     if options.gpus.is_some() || options.gpus_per_node.is_some() {
-        if !version.takes_tres() {
-            return missing("gpus", "this version of slurmrestd's API does not take it");
-        }
         let tres = |count| {
             let separator = if options.gpu_type.is_some() { ':' } else { '=' };
             Value::from(format!("gres/gpu{separator}{}", gpus(options, count, '=')))
@@ -45,19 +42,22 @@ pub(super) fn add(members: &mut Map<String, Value>, options: &JobOptions, versio
         set("tres_per_node", options.gpus_per_node.map(tres));
     }
     if options.exclusive {
-        if !version.takes_tres() {
-            return missing("exclusive", "this version of slurmrestd's API does not take it");
-        }
         set("shared", Some(json!(["none"])));
     }
-    if options.container.is_some() && !version.takes_container() {
-        return missing("container", "this version of slurmrestd's API does not take it");
-    }
     set("container", options.container.clone().map(Value::from));
-    if options.container_image.is_some() {
-        return missing("containerImage", "connection_mode is rest, and slurmrestd passes on no options of plugins");
-    }
     Ok(())
+}
+
+fn refuse(options: &JobOptions, version: ApiVersion) -> Result<(), SchedulerError> {
+    const TOO_OLD: &str = "this version of slurmrestd's API does not take it";
+    const NO_PLUGINS: &str = "connection_mode is rest, and slurmrestd passes on no options of plugins";
+    SchedulerError::refuse_members([
+        ("gpus", options.gpus.is_some() && !version.takes_tres(), TOO_OLD),
+        ("gpusPerNode", options.gpus_per_node.is_some() && !version.takes_tres(), TOO_OLD),
+        ("exclusive", options.exclusive && !version.takes_tres(), TOO_OLD),
+        ("container", options.container.is_some() && !version.takes_container(), TOO_OLD),
+        ("containerImage", options.container_image.is_some(), NO_PLUGINS),
+    ])
 }
 
 /// A number of nodes, or the least and the most, in the form of the version. The list of the first versions has always two.
@@ -111,7 +111,7 @@ mod tests {
         let exclusive = JobOptions { exclusive: true, ..JobOptions::default() };
         let image = JobOptions { container_image: Some("x".to_owned()), ..JobOptions::default() };
         for (options, version) in [(&gpus, "0.0.38"), (&exclusive, "0.0.38"), (&image, "0.0.42")] {
-            assert!(matches!(members(options, version), Err(SchedulerError::Member { .. })), "{options:?}");
+            assert!(matches!(members(options, version), Err(SchedulerError::Members(_))), "{options:?}");
         }
     }
 }

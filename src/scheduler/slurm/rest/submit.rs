@@ -1,5 +1,6 @@
 //! Submissions by slurmrestd: without a key, and with one, by the tag in the job's comment.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,7 +22,10 @@ const CLOCK_MARGIN_SECONDS: i64 = 600;
 const SEARCH_SPAN_SECONDS: i64 = 2 * CLOCK_MARGIN_SECONDS + 600;
 
 const NO_ACCOUNTING: &str = "the site keeps no accounting, and the controller forgets jobs that have ended";
-const NO_COMMENTS: &str = "accounting has jobs of the same directory without their comments, and one of them may be it";
+const NO_COMMENTS: &str = "accounting keeps no comments of jobs here (AccountingStoreFlags=job_comment), and of the caller's jobs of that directory and time one may be it:";
+
+/// The maximum number of jobs that are named.
+const MAX_NAMED: usize = 10;
 
 /// Submits a job, once.
 ///
@@ -82,13 +86,16 @@ impl TaggedSubmission for Tagged {
         if let Some(id) = self.tagged(&tag, queued.iter().map(QueuedJob::trace))? {
             return Ok(Trace::Job(id));
         }
-        self.find_accounted(&tag, began).await
+        // What the controller still knows has its comment, which is another one.
+        let others: HashSet<i64> = queued.iter().filter_map(|job| job.trace().number).collect();
+        self.find_accounted(&tag, began, &others).await
     }
 }
 
 impl Tagged {
     /// Looks for the job in accounting. It has comments only where the site keeps them: without, a job that could be the one is as good as not known.
-    async fn find_accounted(&self, tag: &str, began: i64) -> Result<Trace, SchedulerError> {
+    /// It is none of `others`.
+    async fn find_accounted(&self, tag: &str, began: i64, others: &HashSet<i64>) -> Result<Trace, SchedulerError> {
         let user = self.principal.username.as_str();
         let since = point(began - CLOCK_MARGIN_SECONDS);
         let make = |offer: Offer| {
@@ -110,14 +117,21 @@ impl Tagged {
         if let Some(id) = self.tagged(tag, accounted.iter().map(AccountedJob::trace))? {
             return Ok(Trace::Job(id));
         }
-        let may_be_it = |trace: JobTrace<'_>| {
-            is_of(&trace, user)
+        let may_be_it = |trace: &JobTrace<'_>| {
+            is_of(trace, user)
+                && !trace.number.is_some_and(|number| others.contains(&number))
                 && !trace.comment.is_some_and(|comment| comment.contains(TAG_PREFIX))
                 && trace.submitted.is_none_or(|at| (began - CLOCK_MARGIN_SECONDS..began + SEARCH_SPAN_SECONDS).contains(&at))
                 && trace.directory.is_none_or(|directory| directory.as_bytes() == self.job.working_directory.as_bytes())
         };
-        let unsure = accounted.iter().map(AccountedJob::trace).any(may_be_it);
-        Ok(if unsure { Trace::Unsure(NO_COMMENTS.to_owned()) } else { Trace::Nowhere })
+        let candidates: BTreeSet<Option<i64>> =
+            accounted.iter().map(AccountedJob::trace).filter(may_be_it).map(|trace| trace.number).collect();
+        if candidates.is_empty() {
+            return Ok(Trace::Nowhere);
+        }
+        let named: Vec<String> = candidates.iter().flatten().take(MAX_NAMED).map(i64::to_string).collect();
+        let and_more = if named.len() < candidates.len() { ", ..." } else { "" };
+        Ok(Trace::Unsure(format!("{NO_COMMENTS} {}{and_more}", named.join(", "))))
     }
 
     /// The caller's job with the tag.

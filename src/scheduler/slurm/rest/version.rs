@@ -98,7 +98,7 @@ impl ApiVersion {
         self.0 >= 40
     }
 
-    /// Whether an update of a job, and of an array, is answered by what came of it.
+    /// Whether an update of a job, and of an array, is answered with its result.
     pub(super) fn reports_updates(self) -> bool {
         self.0 >= 40
     }

@@ -1,4 +1,4 @@
-# call URL [OPTION...]: the answer's content on standard output. Whoever has such a URL may use it, so none stands in an argument list
+# call URL [OPTION...]: the answer's content on standard output. Anyone who has such a URL can use it, so none is in an argument list
 # or in the environment, which others may see: curl reads it from a descriptor.
 call() {
     url=$1

@@ -1,6 +1,6 @@
 begin receive
 completed=no
-# Whatever ends the job, no half file is left, nor parts in the store that nobody can use any more.
+# Whatever ends the job, no half file is left, nor unusable parts in the store.
 finish() {
     rm -f -- "$temporary"
     [ $completed = yes ] || call "$abort_url" --request DELETE --max-time 30 >/dev/null 2>&1 || :

@@ -2,7 +2,7 @@ begin send
 completed=no
 folder=
 workers=
-# Whatever ends the job, nothing is left here, nor parts in the store that nobody can use.
+# Whatever ends the job, nothing is left here, nor unusable parts in the store.
 finish() {
     # shellcheck disable=SC2086
     [ -z "$workers" ] || kill $workers 2>/dev/null || :

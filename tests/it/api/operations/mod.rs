@@ -152,6 +152,7 @@ async fn ask(system: &System, operation: &str, call: Call) -> Answer {
     let uri = uri.replace("HOME", system.home());
     let request = Request::builder().method(method).uri(uri).header(header::AUTHORIZATION, "Bearer token-of-alice");
     let request = match call.body {
+        _ if operation.starts_with("PUT ") && operation.ends_with("/ops/upload") => request.body(Body::from("text")),
         _ if operation.ends_with("/ops/upload") => {
             let form = "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n\r\ntext\r\n--X--\r\n";
             request.header(header::CONTENT_TYPE, "multipart/form-data; boundary=X").body(Body::from(form))

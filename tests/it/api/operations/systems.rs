@@ -13,7 +13,7 @@ use goldcrest::scheduler::Scheduler;
 use goldcrest::scheduler::local::Local;
 use goldcrest::scheduler::pbs::Pbs;
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
-use goldcrest::transfer::s3::Store;
+use goldcrest::transfer::s3::ObjectStore;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -47,7 +47,7 @@ pub struct System {
     scheduler: Arc<dyn Scheduler>,
     _slurmrestd: Option<Service>,
     _api_server: Option<ApiServer>,
-    store: Arc<Store>,
+    store: Arc<ObjectStore>,
     _s3: Service,
 }
 

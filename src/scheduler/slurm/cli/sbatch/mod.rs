@@ -35,7 +35,7 @@ impl<'a> Sbatch<'a> {
     /// The submission of a job.
     ///
     /// # Errors
-    /// [`SchedulerError::Member`] if Slurm lacks the option.
+    /// [`SchedulerError::Members`] if Slurm lacks the option.
     pub(super) fn new(job: &'a JobDescription) -> Result<Self, SchedulerError> {
         Ok(Self { job, options: sbatch_options::options(&job.options)?, record: None, tag: None, mark: None })
     }
@@ -171,7 +171,7 @@ impl RemoteCommand for Sbatch<'_> {
         input.freeze()
     }
 
-    /// That of the login, which the job gets; [`SUBMIT`] itself clears what steers sbatch.
+    /// The environment of the login, which the job gets; [`SUBMIT`] itself clears the variables that change how sbatch behaves.
     fn environment(&self) -> Environment {
         Environment::Login
     }

@@ -11,6 +11,7 @@
 unset -f echo [ test kill wait read printf 2>/dev/null;
 choice=$1; het=$2; script=$3; gc_attempt=; limit=;
 if [ -n "$5" ]; then begin_record "$5" "$6" "$7" "$8" "$9"; else limit=$6; fi;
+[ -d "$4" ] || [ ! -e "$4" ] || { printf "sbatch: error: the working directory is not a directory: %s\n" "$4" >&2; exit 1; };
 [ -d "$4/." ] || { printf "sbatch: error: the working directory does not exist, or may not be entered: %s\n" "$4" >&2; exit 1; };
 shift 9;
 IFS= read -r given; exec 3<&0;

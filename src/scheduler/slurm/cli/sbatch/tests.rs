@@ -82,7 +82,8 @@ fn submitted(job: &JobDescription, program: &str, shell: &str, login: &[(&str, &
     stdin.write_all(&program_of(&Sbatch::new(job).unwrap())).unwrap();
     let mut mark = String::new();
     stdout.read_line(&mut mark).unwrap();
-    stdin.write_all(&Sbatch::new(job).unwrap().stdin()).unwrap();
+    // What refuses the job before it reads this may be gone.
+    let _ = stdin.write_all(&Sbatch::new(job).unwrap().stdin());
     drop(stdin);
     let mut printed = Vec::new();
     stdout.read_to_end(&mut printed).unwrap();
@@ -217,6 +218,18 @@ fn an_id_is_answered_while_sbatch_still_waits_for_the_job() {
         let raw = RawOutput { stdout: output.stdout, stderr: output.stderr, exit: output.status.code().unwrap().unsigned_abs() };
         assert_eq!(Sbatch::new(&job()).unwrap().parse(raw).unwrap().as_str(), "123", "{shell}");
         assert!(began.elapsed() < Duration::from_secs(20), "{shell}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_working_directory_that_is_none_is_named_as_what_it_is() {
+    for (directory, words) in
+        [("/etc/passwd", "is not a directory: /etc/passwd"), ("/no/such", "does not exist, or may not be entered: /no/such")]
+    {
+        let job = JobDescription { working_directory: RemotePath::from_text(directory).unwrap(), ..job() };
+        let output = submitted(&job, "echo 1", "sh", &[]);
+        let expected = format!("sbatch: error: the working directory {words}\n");
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()), (Some(1), expected));
     }
 }
 

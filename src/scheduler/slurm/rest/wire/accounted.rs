@@ -149,8 +149,8 @@ impl Step {
     }
 }
 
-/// The times of a job or step, whose `points` depend on its state. Of what did not end, accounting writes the present as the end, and as the
-/// start of what waits.
+/// The times of a job or step, whose `points` depend on its state. For an unfinished job accounting reports the present as its end, and for
+/// a pending job as its start.
 fn times(times: &Times, points: impl FnOnce(Option<i64>, Option<i64>) -> JobTimes) -> JobTimes {
     JobTimes {
         elapsed: times.elapsed.0,

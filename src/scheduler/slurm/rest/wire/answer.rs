@@ -73,7 +73,7 @@ impl<T> Default for Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// The records and what went wrong. "Nothing was found" is no fault but an empty list.
+    /// The records and the errors. "Nothing was found" is no fault but an empty list.
     pub(in super::super) fn into_records(self) -> (Option<Vec<T>>, Vec<Fault>) {
         let faults: Vec<Fault> = self.errors.unwrap_or_default().0.into_iter().filter(|fault| !fault.is_nothing_found()).collect();
         (self.records.map(|records| records.0), faults)
@@ -116,7 +116,7 @@ impl<T> Answer<T> {
             || self.status.is_some()
     }
 
-    /// Whether this version says of each job what became of its cancellation.
+    /// Whether this version reports the result of a cancellation for each job.
     pub(in super::super) fn tells_of_each_job(&self) -> bool {
         self.status.as_ref().is_some_and(|status| !status.0.is_empty())
     }

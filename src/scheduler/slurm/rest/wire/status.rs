@@ -13,13 +13,13 @@ pub(super) enum Exit {
     /// The word.
     Word(i64),
     /// Its parts.
-    Parts(Parts),
+    Parts(StatusParts),
 }
 
 /// The parts of a status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Parts {
+pub(super) struct StatusParts {
     status: Words,
     return_code: Number,
     signal: Option<Signal>,
@@ -36,8 +36,10 @@ impl<'de> Deserialize<'de> for Exit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
         match value {
-            serde_json::Value::Object(_) => Parts::deserialize(value).map(Self::Parts).map_err(D::Error::custom),
-            other => Ok(Number::deserialize(other).map_err(D::Error::custom)?.0.map_or_else(|| Self::Parts(Parts::default()), Self::Word)),
+            serde_json::Value::Object(_) => StatusParts::deserialize(value).map(Self::Parts).map_err(D::Error::custom),
+            other => {
+                Ok(Number::deserialize(other).map_err(D::Error::custom)?.0.map_or_else(|| Self::Parts(StatusParts::default()), Self::Word))
+            }
         }
     }
 }

@@ -9,12 +9,12 @@ use crate::domain::{FileStat, Principal, RemotePath};
 use crate::filesystem::{CopyOptions, FileSystem, FilesystemError, ListOptions};
 
 /// The files of uploads, for one request.
-pub struct Parts<'a> {
+pub struct UploadFiles<'a> {
     pub files: &'a dyn FileSystem,
     principal: &'a Principal,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> UploadFiles<'a> {
     /// The files that the caller may access.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static(API_LEVEL);
 pub const API_LEVEL: &str = "2.6.0";
 
 /// Adds them to an answer.
-pub(super) fn add_common_headers(response: &mut Response, context: &RequestContext) {
+pub(crate) fn add_common_headers(response: &mut Response, context: &RequestContext) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let timestamp = format!("{}.{:06}", now.as_secs(), now.subsec_micros());
     let headers = response.headers_mut();
