@@ -136,7 +136,7 @@ async fn an_api_server_that_went_away_is_told_and_not_what_was_known_before() {
     server.remove(&path);
     is_away.store(false, Ordering::SeqCst);
     watched.current(&server, "jane").await;
-    assert_eq!(state(&watched.scheduler, "jane").await, Vec::<String>::new());
+    assert_eq!(state(&watched.scheduler, "jane").await, ["CANCELLED"]);
 }
 
 #[tokio::test]
