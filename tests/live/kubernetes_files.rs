@@ -157,7 +157,7 @@ pub async fn a_helper_pod_that_is_lost_or_not_used_comes_back(live: &Live) {
     let mut download = api.request(Method::GET, &ops("download")).query(&[("path", &file)]).send().await.unwrap();
     download.chunk().await.unwrap().unwrap();
     drop(download);
-    wait_for("the helper pod is gone", Duration::from_secs(90), || async { names().await.is_empty().then_some(()) }).await;
+    wait_for("the helper pod is gone", Duration::from_secs(240), || async { names().await.is_empty().then_some(()) }).await;
     api.remove(SYSTEM, &file).await;
 }
 

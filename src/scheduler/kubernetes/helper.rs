@@ -117,12 +117,15 @@ impl Helper {
     }
 }
 
-/// The program of the helper's first process: waits until nothing was run for so many seconds. Commands are processes beside it.
+/// The program of the helper's first process: waits until nothing was run for so many seconds. Commands are processes beside it. One that does nothing
+/// counts as none: where a client leaves in the middle of a file, its command waits for ever for a reader, and ends with the pod.
 fn waiting(idle_timeout: u32) -> String {
     let looks = (idle_timeout / LOOKS).max(1);
     format!(
-        "cd {DIRECTORY} && rm -f ending && : >used || exit; left={looks}\n\
-         is_used() {{ set -- /proc/[0-9]*; [ $# -gt 1 ] || [ -e used ]; }}\n\
+        "cd {DIRECTORY} && rm -f ending && : >used || exit; left={looks} before=\n\
+         is_used() {{ seen=\n\
+         for p in /proc/[0-9]*; do [ \"$p\" = /proc/1 ] || {{ read -r line <\"$p/stat\" && seen=\"$seen$line;\"; }}; done 2>/dev/null\n\
+         [ -e used ] || {{ [ \"$seen\" != \"$before\" ] && before=$seen; }}; }}\n\
          while :; do\n\
          sleep {LOOKS}; left=$((left - 1))\n\
          if ! is_used; then [ $left -gt 0 ] && continue; : >ending; sleep 1; is_used || exit 0; fi\n\
