@@ -71,14 +71,10 @@ impl Removed {
 
 /// What is shown from now on of a Job that was removed; nothing where it had ended before.
 pub(super) fn rows(job: &KubernetesJob, pods: Vec<Arc<Pod>>) -> Vec<Job> {
-    let mut job = job.clone();
-    // The pods may show the end before the Job does.
-    let mut before = job.clone();
-    before.metadata.deletion_timestamp = None;
-    let known = Observed::new(vec![Arc::new(before)], pods.clone()).tell();
-    if end(&job).is_some() || (!known.is_empty() && known.iter().all(|row| row.status.has_ended())) {
+    if end(job).is_some() {
         return Vec::new();
     }
+    let mut job = job.clone();
     job.metadata.deletion_timestamp.get_or_insert_with(|| Time(jiff::Timestamp::now()));
     Observed::new(vec![Arc::new(job)], pods).tell()
 }

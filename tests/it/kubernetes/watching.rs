@@ -82,7 +82,11 @@ async fn lists_are_answered_from_the_watches_and_changes_name_their_user() {
     assert_eq!(lists(&server), asked, "nothing was listed");
     let changed = watched.changed.lock().clone();
     assert!(!changed.is_empty() && changed.iter().all(|user| user == "jane"), "{changed:?}");
-    server.remove(&format!("/apis/batch/v1/namespaces/goldcrest-jane/jobs/{id}"));
+    let path = format!("/apis/batch/v1/namespaces/goldcrest-jane/jobs/{id}");
+    let mut ended = server.object(&path).unwrap();
+    ended["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+    server.put(&path, ended);
+    server.remove(&path);
     wait_until(PATIENCE, async || state(&watched.scheduler, "jane").await.is_empty()).await;
 }
 
