@@ -43,7 +43,7 @@ pub async fn members_that_reach_out_of_the_pod_are_refused_by_name(live: &Live) 
         let name = members.as_object().unwrap().keys().next().unwrap().clone();
         add(&mut job["job"], members);
         for path in ["jobs", "jobs/validate"] {
-            let answer = api.post(&format!("/compute/{SYSTEM}/{path}"), &job).await.expect(422);
+            let answer = api.post(&format!("/compute/{SYSTEM}/{path}"), &job).await.expect(400);
             assert!(answer.json().to_string().contains(&name), "{name}: {}", answer.json());
         }
     }

@@ -67,6 +67,7 @@ ask() {
 }
 
 is_gone() { ! ask GET "$1" >/dev/null 2>&1; }
+is_there() { ask GET "$1" >/dev/null 2>&1; }
 
 # What an earlier run has left, or this one.
 clear_cluster() {
@@ -163,6 +164,9 @@ install() {
         {\"pod-security.kubernetes.io/enforce\": \"restricted\"}}}" >/dev/null
     ask POST "/api/v1/namespaces/$namespace/secrets" "{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"metadata\": {\"name\": \"idp\"}, \"data\":
         {\"secret\": \"$(base64 -w0 <"$state_root/oidc/$(coordinate oidc checker).secret")\"}}" >/dev/null
+    # The cluster puts these into each namespace by itself, a moment later.
+    wait_for 30 is_there "/api/v1/namespaces/$namespace/configmaps/kube-root-ca.crt"
+    wait_for 30 is_there "/api/v1/namespaces/$namespace/serviceaccounts/default"
     objects >"$folder/before"
     values >"$folder/values.yaml"
     with_helm install "$release" "$chart" --values "$folder/values.yaml" --wait --timeout 60s
