@@ -6,7 +6,7 @@ use super::client::{SlurmRest, asked_as};
 use super::endpoint::{Answered, Call};
 use super::failure::{explain, was_over};
 use super::version::Offer;
-use crate::domain::{Job, Principal};
+use crate::domain::{Job, Principal, is_final_state};
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge;
 use crate::scheduler::slurm::values::{is_over, is_waiting};
@@ -24,7 +24,8 @@ impl SlurmRest {
     /// If there is no such job, it is another user's, or it would cancel more than the job, or what Slurm does not cancel by itself.
     pub(super) async fn cancel_job(&self, principal: &Principal, id: JobRef<'_>) -> Result<(), SchedulerError> {
         let queued = self.queued_as(principal, id).await?;
-        if !queued.is_empty() && all_over(&queued) {
+        // A job that is being completed may be about to be queued again: Slurm decides about that one.
+        if !queued.is_empty() && queued.iter().all(|(_, job)| is_final_state(&job.status.state)) {
             return self.cancel_ended(principal, id, queued).await;
         }
         let Some(sent_as) = self.cancelled_as(principal, id, &queued).await? else {
