@@ -125,6 +125,8 @@ impl Site {
         let members = clusters.map(|(config, fingerprint)| shared.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
         let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
+        // As the store, they are those of the start.
+        let state = if previous.is_some() { state } else { state.with_tasks(build::tasks(store.as_ref())) };
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
         let mirrors = members.iter().map(|member| (member.cluster.name().clone(), Arc::clone(&member.mirror))).collect();
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
@@ -165,6 +167,11 @@ impl Site {
     /// Lets the lanes that it shares with the site before use its credentials.
     pub(super) fn take_over(&self) {
         self.credentials.replace(Arc::clone(&self.provider));
+    }
+
+    /// The gate to the clusters.
+    pub(super) fn gate(&self) -> Gate {
+        self.state.gate.clone()
     }
 
     /// The state that outlives requests and configurations.

@@ -19,6 +19,7 @@ mod request_info;
 mod server;
 mod status;
 mod streaming;
+mod tasks;
 mod tls;
 mod transfer;
 
@@ -195,6 +196,8 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(transfer::jobs::mv))
         .routes(routes!(transfer::jobs::rm))
         .routes(routes!(transfer::jobs::upload))
+        .routes(routes!(tasks::handlers::copy_to))
+        .routes(routes!(tasks::handlers::list_tasks))
         .routes(routes!(status::handlers::liveness))
         .routes(routes!(status::handlers::parameters))
         .routes(routes!(status::handlers::whoami))
@@ -242,6 +245,7 @@ fn lasting() -> OpenApiRouter<Api> {
         .routes(routes!(compute::logs::read_log))
         .routes(routes!(compute::events::events))
         .routes(routes!(compute::events::job_events))
+        .routes(routes!(tasks::handlers::get_task, tasks::handlers::cancel_task))
 }
 
 /// The state that handlers share.
