@@ -32,14 +32,21 @@ YAML
     [ ! -s "$2/$1.passphrase" ] || echo "      passphrase: secret_file:$2/$1.passphrase"
 }
 
-# system_members: those that the systems of such a Goldcrest share.
-system_members() {
+# account_members: those that all systems of such a Goldcrest share.
+account_members() {
     cat <<YAML
     service_account:
       client_id: $(coordinate oidc checker)
       secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
     probing:
       interval: 3600
+YAML
+}
+
+# system_members: the same, and the file system of those that have one.
+system_members() {
+    account_members
+    cat <<YAML
     file_systems:
       - path: /home
         data_type: users

@@ -127,6 +127,14 @@ impl RemotePath {
         }
     }
 
+    /// The directory that holds this path, and its name there: for `/`, itself and `.`.
+    pub fn in_directory(&self) -> (Self, &[u8]) {
+        match self.parent() {
+            Some(parent) => (parent, self.file_name()),
+            None => (self.clone(), b"."),
+        }
+    }
+
     /// The last part of the path; empty for `/`.
     pub fn file_name(&self) -> &[u8] {
         self.0.rsplit(|&byte| byte == b'/').next().unwrap_or_default()

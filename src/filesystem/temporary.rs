@@ -32,12 +32,12 @@ const MARK: &str = ".goldcrest-";
 
 /// A name in the directory of `path` for a file that will replace it: hidden and unguessable.
 pub fn temporary_beside(path: &RemotePath) -> RemotePath {
-    path.hidden_beside(&format!("goldcrest-{}", uuid::Uuid::new_v4().simple()))
+    path.hidden_beside(&format!("{}{}", &MARK[1..], uuid::Uuid::new_v4().simple()))
 }
 
 /// A name in the directory `path` for a directory that will be merged with it.
 pub fn temporary_in(path: &RemotePath) -> RemotePath {
-    path.join(format!(".goldcrest-{}", uuid::Uuid::new_v4().simple()).as_bytes())
+    path.join(format!("{MARK}{}", uuid::Uuid::new_v4().simple()).as_bytes())
 }
 
 /// Whether a text names a temporary file.

@@ -18,7 +18,7 @@ use crate::authn::PrincipalSource;
 use crate::cluster::{Cluster, ProbeConfig, WithoutHealthCheck};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
 use crate::error::{Classify, ErrorChain, Recurring, public_causes};
-use crate::ssh::{CommandError, CommandLimits, Exec};
+use crate::ssh::{CommandLimits, Exec};
 
 /// The time limit for the service account's token from the identity provider.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,7 +124,7 @@ impl Checker {
         if let (Some(files), Some((service, limit))) = (files, wanted(ServiceType::Ssh)) {
             let work = async move {
                 let raw = files.transport.exec(principal, log_in(limit)).await?;
-                if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+                raw.success()
             };
             probes.push(probe(service, None, limit, work).boxed());
         }

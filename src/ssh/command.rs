@@ -87,6 +87,16 @@ pub enum CommandError {
     },
 }
 
+impl RawOutput {
+    /// The outcome of a command whose exit status says all.
+    ///
+    /// # Errors
+    /// [`CommandError::Exit`] if it is not 0.
+    pub fn success(&self) -> Result<(), CommandError> {
+        if self.exit == 0 { Ok(()) } else { Err(CommandError::exit(self)) }
+    }
+}
+
 impl CommandError {
     /// The [`CommandError::Exit`] of an output.
     pub fn exit(raw: &RawOutput) -> Self {

@@ -98,13 +98,9 @@ impl Operation<'_> {
 }
 
 fn compress(script: Script, source: &RemotePath, target: &RemotePath, options: &CompressOptions, mark: &str) -> String {
-    let parent = source.parent();
-    let name = match source.file_name() {
-        b"" => b".",
-        name => name,
-    };
+    let (directory, name) = source.in_directory();
     let script = script
-        .value("directory", parent.as_ref().unwrap_or(source).as_bytes())
+        .value("directory", directory.as_bytes())
         .value("name", name)
         .path("target", target)
         .path("temporary", &target.hidden_beside(mark))

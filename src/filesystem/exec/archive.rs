@@ -44,7 +44,8 @@ impl RemoteCommand for Pack<'_> {
     fn command_line(&self) -> CommandLine {
         let script = if self.options.match_pattern.is_some() { PACK_MATCHING } else { PACK };
         let line = command(self.seconds).flag("sh -c").arg(with_functions(script)).flag("sh");
-        let line = place_in_tree(line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()), self.source);
+        let (directory, name) = self.source.in_directory();
+        let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(directory.as_bytes()).arg(name);
         let line = line.flag(if self.options.dereference { "-L" } else { "-P" });
         let line = match &self.options.match_pattern {
             Some(pattern) => line.arg(pattern),
@@ -78,11 +79,12 @@ impl RemoteCommand for Apart<'_> {
 
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"apart "$@""#)).flag("sh");
-        place_in_tree(line, self.source).arg(self.target.as_bytes()).flag(if self.dereference { "-L" } else { "-P" })
+        let (directory, name) = self.source.in_directory();
+        line.arg(directory.as_bytes()).arg(name).arg(self.target.as_bytes()).flag(if self.dereference { "-L" } else { "-P" })
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }
 
@@ -168,16 +170,6 @@ fn misplaced(raw: &RawOutput) -> Result<Result<(), Misplaced>, CommandError> {
         }
         _ => Err(CommandError::exit(raw)),
     }
-}
-
-/// The directory of `path`, and its name in it.
-fn place_in_tree(line: CommandLine, path: &RemotePath) -> CommandLine {
-    let parent = path.parent();
-    let name = match path.file_name() {
-        b"" => b".",
-        name => name,
-    };
-    line.arg(parent.as_ref().map_or(&b"/"[..], RemotePath::as_bytes)).arg(name)
 }
 
 fn compression(line: CommandLine, compression: Compression) -> CommandLine {

@@ -49,7 +49,7 @@ impl RemoteCommand for ChangeCommand<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }
 

@@ -83,7 +83,7 @@ impl RemoteCommand for Narrow<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }
 

@@ -95,7 +95,7 @@ impl RemoteCommand for Resize<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }
 
@@ -293,7 +293,7 @@ impl RemoteCommand for PlaceFile<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }
 
@@ -311,6 +311,6 @@ impl RemoteCommand for Discard<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }

@@ -35,18 +35,13 @@ const HELD_BACK: usize = 64 * 1024;
 
 /// Prints an archive. A link given as the source is followed, and what it leads to has its own name; those in it are kept.
 pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
-    let parent = source.parent();
-    let directory = parent.as_ref().map_or(&b"/"[..], RemotePath::as_bytes);
-    let name = match source.file_name() {
-        b"" => b".",
-        name => name,
-    };
+    let (directory, name) = source.in_directory();
     CommandLine::new("env LC_ALL=C sh -c")
         .flag(concat!(
             r#"'cd -- "$1" || exit; n=$2; [ ! -L "./$n" ] || { r=$(readlink -f -- "./$n") && cd -- "${r%/*}/" && n=${r##*/} || exit; }; "#,
             r#"exec tar --create --file=- --force-local --no-unquote "$3" --add-file="$n"' sh"#
         ))
-        .arg(directory)
+        .arg(directory.as_bytes())
         .arg(name)
         .arg(option(format))
 }

@@ -34,6 +34,6 @@ impl RemoteCommand for Sweep<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }

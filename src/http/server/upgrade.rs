@@ -41,13 +41,13 @@ impl<S: Sync> FromRequestParts<S> for Draining {
     }
 }
 
-/// The state of an upgraded connection. Clones share it.
+/// The state of a connection, and of what it was upgraded to. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Upgrade(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Whether a request has asked for another protocol. Before that, nothing is tracked.
+    /// Whether a request has asked for another protocol. Before that, only `is_sending` is tracked.
     is_asked: AtomicBool,
     /// Whether bytes have moved since the last check.
     has_moved: AtomicBool,

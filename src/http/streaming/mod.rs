@@ -60,7 +60,7 @@ async fn connect(gate: &Gate, request: Request) -> Response {
     let Some(Peer(address)) = parts.extensions.get().copied() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     match streaming::claim(gate, &secret, address).await {
         Ok(stream) => {
-            let draining = parts.extensions.get().cloned();
+            let draining = parts.extensions.get().cloned().unwrap_or_default();
             upgrade.on_upgrade(move |socket| transfer(socket, stream, draining))
         }
         Err(refusal) => refused(&refusal),
@@ -98,10 +98,10 @@ fn refused(refusal: &StreamRefusal) -> Response {
 }
 
 /// Moves the file, tells the client how it ended, and the job.
-async fn transfer(mut socket: WebSocket, stream: Stream, draining: Option<Draining>) {
+async fn transfer(mut socket: WebSocket, stream: Stream, draining: Draining) {
     let outcome = match stream.while_running(moved(&mut socket, &stream)).await {
         // At the end of the drain, connections are cut.
-        Err(TransferFailure::Lost) if draining.is_some_and(|draining| draining.0.is_cancelled()) => Err(TransferFailure::Stopped),
+        Err(TransferFailure::Lost) if draining.0.is_cancelled() => Err(TransferFailure::Stopped),
         outcome => outcome,
     };
     if let Err(failure) = &outcome {

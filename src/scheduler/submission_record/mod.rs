@@ -328,6 +328,6 @@ impl RemoteCommand for Adopt<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+        raw.success()
     }
 }

@@ -74,10 +74,7 @@ clusters:
             kind: ResourceQuota
             metadata: { name: jobs }
             spec: { hard: { requests.memory: 1Gi, pods: "20", secrets: "20" } }
-    service_account:
-      client_id: $(coordinate oidc checker)
-      secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
-    probing: { interval: 3600 }
+$(account_members)
 YAML
 }
 

@@ -66,11 +66,7 @@ kubernetes_system() {
         kubeconfig_file: $folder/kubeconfig
         default_image: $(coordinate kubernetes image)
         profiles: [{ name: small, memory: 32M, time_limit: 600 }]
-    service_account:
-      client_id: $(coordinate oidc checker)
-      secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
-    probing:
-      interval: 3600
+$(account_members)
 YAML
 }
 

@@ -187,14 +187,12 @@ pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
         let main = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         main.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data")
     };
-    match headers.get(header::CONTENT_TYPE).filter(|media_type| is_form(media_type)) {
-        Some(_) => {
-            let message = "the content of a PUT is taken as it is, and this is a form: send the content alone (`curl -T FILE`, or `--data-binary @FILE`); \
+    if headers.get(header::CONTENT_TYPE).is_some_and(is_form) {
+        let message = "the content of a PUT is taken as it is, and this is a form: send the content alone (`curl -T FILE`, or `--data-binary @FILE`); \
                        `POST .../ops/upload` takes a form with a file";
-            Err(Problem::unsupported_media(message))
-        }
-        None => Ok(()),
+        return Err(Problem::unsupported_media(message));
     }
+    Ok(())
 }
 
 /// Rejects content codings: content is stored as it arrives, so compressed content would stay compressed.
