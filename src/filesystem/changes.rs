@@ -40,14 +40,14 @@ pub trait Changes: Send + Sync {
         options: &CompressOptions,
     ) -> Result<(), FilesystemError>;
 
-    /// Checks that the archive `target` of `source` would not take the place of what it is to hold, nor lie in it, whatever links the paths
-    /// pass. Where no command can be run this is unknown, and not an error.
+    /// Checks that the archive `target` of `source` would not take the place of what it is to hold, nor lie in it where it is packed whole,
+    /// whatever links the paths pass. Where no command can be run this is unknown, and not an error.
     async fn apart(
         &self,
         principal: &Principal,
         source: &RemotePath,
         target: &RemotePath,
-        dereference: bool,
+        options: &CompressOptions,
     ) -> Result<(), FilesystemError>;
 
     /// Unpacks the archive `source` into the directory `target`.

@@ -101,7 +101,7 @@ pub async fn compress(
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
     check_apart(source, target)?;
-    access.files().await?.apart(access.principal(), source, target, options.dereference).await?;
+    access.files().await?.apart(access.principal(), source, target, options).await?;
     submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
         .await
 }

@@ -14,9 +14,10 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 /// Parameters: temporary file, target, directory, name in it, `-L` or `-P`; then options of tar.
 const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5; shift 5; apart "$d" "$n" "$o" "$l" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
-/// Parameters: temporary file, target, directory, name in it, `-L` or `-P`, expression; then options of tar. The first find
-/// tells whether the expression is one, since a pipe has the exit status of its last command only; the second one whether anything matches.
-const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; apart "$d" "$n" "$o" "$l" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && { [ -n "$(find "$l" "./$n" -type f -regex "$p" -print -quit)" ] || { printf "tar: %s: nothing matches the pattern\n" "${d%/}/$n" >&2; exit 1; }; } && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+/// Parameters: temporary file, target, directory, name in it, `-L` or `-P`, expression; then options of tar. The archive may lie in the
+/// directory, and does not hold itself. The first find tells whether the expression is one, since a pipe has the exit status of its last command
+/// only; the second one whether anything matches.
+const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; apart "$d" "$n" "$o" "$l" matching || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; if [ -e "$o" ]; then a=$o; else a=$t; fi; matching() { find "$l" "./$n" -type f -regex "$p" ! -samefile "$t" ! -samefile "$a" "$@"; }; touch -- "$t" && cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && { [ -n "$(matching -print -quit)" ] || { printf "tar: %s: nothing matches the pattern\n" "${d%/}/$n" >&2; false; }; } && matching -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: archive, target, temporary directory in it, option of tar for the compression. Prints what [`misplaced`] reads.
 const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && began "$2" && tar --extract --ignore-zeros --force-local --no-unquote --file="$1" --directory="$2" $4 || return; placed "$2" "$3" || { e=$?; printf "%s\0" "$unplaced"; return $e; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
@@ -66,12 +67,12 @@ impl RemoteCommand for Pack<'_> {
     }
 }
 
-/// Checks that an archive would neither take the place of what it is to hold nor lie in it.
+/// Checks that an archive would neither take the place of what it is to hold nor, where that is packed whole, lie in it.
 pub struct Apart<'a> {
     pub seconds: u64,
     pub source: &'a RemotePath,
     pub target: &'a RemotePath,
-    pub dereference: bool,
+    pub options: &'a CompressOptions,
 }
 
 impl RemoteCommand for Apart<'_> {
@@ -80,7 +81,9 @@ impl RemoteCommand for Apart<'_> {
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"apart "$@""#)).flag("sh");
         let (directory, name) = self.source.in_directory();
-        line.arg(directory.as_bytes()).arg(name).arg(self.target.as_bytes()).flag(if self.dereference { "-L" } else { "-P" })
+        let line = line.arg(directory.as_bytes()).arg(name).arg(self.target.as_bytes());
+        let line = line.flag(if self.options.dereference { "-L" } else { "-P" });
+        if self.options.match_pattern.is_some() { line.flag("matching") } else { line }
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

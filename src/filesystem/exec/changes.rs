@@ -65,9 +65,9 @@ impl Changes for CommandFiles {
         principal: &Principal,
         source: &RemotePath,
         target: &RemotePath,
-        dereference: bool,
+        options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
-        self.run(principal, &[source, target], &Apart { seconds: self.seconds(), source, target, dereference }).await
+        self.run(principal, &[source, target], &Apart { seconds: self.seconds(), source, target, options }).await
     }
 
     async fn extract(

@@ -74,11 +74,12 @@ elif copied "$1" "${2%/*}/$aside" "$2" -P; then cleared "$1"; else cleared "${2%
 [ -z "$3" ] || chmod -- "$3" "$2"; };
 # vacant TOOL TARGET OVERWRITE: fails, in the words of TOOL, where there is something at TARGET and OVERWRITE is 0.
 vacant() { [ "$3" = 0 ] || return 0; if [ -e "$2" ] || [ -L "$2" ]; then echo "$1: $2: File exists" >&2; return 1; fi; };
-# apart DIR NAME TARGET FOLLOW: fails, in the words of tar, where TARGET, the archive of NAME in DIR, is NAME in DIR itself by whatever path, is the
-# file that NAME leads to, or would lie in the directory NAME; FOLLOW is empty or -P where NAME itself is packed if it is a link.
+# apart DIR NAME TARGET FOLLOW [matching]: fails, in the words of tar, where TARGET, the archive of NAME in DIR, is NAME in DIR itself by whatever
+# path, is the file that NAME leads to, or would lie in the directory NAME although that is packed whole, not only the files in it that match an
+# expression; FOLLOW is empty or -P where NAME itself is packed if it is a link.
 apart() { if [ "${3##*/}" = "$2" ] && [ -e "$3" ] && one "${3%/*}/." "$1/."; then
 printf "tar: %s: the archive cannot take the place of what it is to hold\n" "$3" >&2; return 1; fi; itself tar "$1/$2" "$3" || return;
-[ -d "$1/$2" ] || return 0; if [ -L "$1/$2" ]; then case ${4-} in "" | -P) return 0 ;; esac; fi;
+[ -z "${5-}" ] && [ -d "$1/$2" ] || return 0; if [ -L "$1/$2" ]; then case ${4-} in "" | -P) return 0 ;; esac; fi;
 set -- "$3" "$(readlink -f -n -- "$1/$2" && echo .)" "$(readlink -f -n -- "${3%/*}/." && echo .)"; [ -n "$2" ] && [ -n "$3" ] || return 0; set -- "$1" "${2%.}" "${3%.}";
 case ${3%/}/ in "${2%/}"/*) printf "tar: %s: the archive would lie in what it is to hold\n" "$1" >&2; return 1 ;; esac; };
 # guarded NEW COMMAND...: runs the command. Where that fails, or is told to end, NEW is removed.

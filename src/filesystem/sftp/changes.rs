@@ -73,9 +73,9 @@ impl Changes for Sftp {
         principal: &Principal,
         source: &RemotePath,
         target: &RemotePath,
-        dereference: bool,
+        options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
-        match self.exec.apart(principal, source, target, dereference).await {
+        match self.exec.apart(principal, source, target, options).await {
             Err(error) if no_command(&error) => Ok(()),
             result => result,
         }

@@ -372,7 +372,7 @@ impl Changes for ScriptedFiles {
     }
 
     /// The paths of scripts are always apart.
-    async fn apart(&self, _: &Principal, _: &RemotePath, _: &RemotePath, _: bool) -> Result<(), FilesystemError> {
+    async fn apart(&self, _: &Principal, _: &RemotePath, _: &RemotePath, _: &CompressOptions) -> Result<(), FilesystemError> {
         Ok(())
     }
 

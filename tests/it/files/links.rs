@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -19,6 +20,7 @@ use crate::support::{PATIENCE, wait_for};
 on_each_site!(
     an_archive_of_a_link_does_not_take_the_place_of_what_it_leads_to,
     an_archive_does_not_lie_in_what_it_is_to_hold_by_whatever_path,
+    an_archive_of_what_matches_may_lie_in_its_source_and_does_not_hold_itself,
     a_link_does_not_take_the_place_of_a_link_that_it_leads_to,
     an_archive_of_nothing_is_refused_and_the_old_one_stays,
     what_is_to_be_new_is_not_written_through_a_link_wherever_it_leads,
@@ -58,12 +60,12 @@ async fn an_archive_of_a_link_does_not_take_the_place_of_what_it_leads_to(site: 
             assert!(error.to_string().contains("one of the two is a link to the other"), "{options:?}: {error}");
             assert_eq!(fs::read(site.local("data")).unwrap(), b"content", "{options:?}");
         }
-        let error = site.files.apart(&site.user, &source, &target, false).await.unwrap_err();
+        let error = site.files.apart(&site.user, &source, &target, &options(false, None)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
     }
     // A link is packed to where there is something else.
     let other = site.write("other", "content");
-    site.files.apart(&site.user, &site.path("current"), &other, false).await.unwrap();
+    site.files.apart(&site.user, &site.path("current"), &other, &options(false, None)).await.unwrap();
     site.files.compress(&site.user, &site.path("current"), &other, &CompressOptions::default()).await.unwrap();
     assert_eq!(site.names(), [&b"chain"[..], b"current", b"data", b"other"]);
 }
@@ -83,20 +85,41 @@ async fn an_archive_does_not_lie_in_what_it_is_to_hold_by_whatever_path(site: Si
         ("to-d/sub", "d/sub/new.tgz", false),
     ] {
         let (from, to) = (site.path(source), site.path(target));
-        for pattern in [None, Some(".*")] {
-            let error = site.files.compress(&site.user, &from, &to, &options(dereference, pattern)).await.expect_err(target);
-            assert!(error.kind() == Kind::Invalid && error.to_string().contains("would lie in what it is to hold"), "{target}: {error:?}");
-        }
-        let error = site.files.apart(&site.user, &from, &to, dereference).await.expect_err(target);
+        let whole = options(dereference, None);
+        let error = site.files.compress(&site.user, &from, &to, &whole).await.expect_err(target);
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("would lie in what it is to hold"), "{target}: {error:?}");
+        let error = site.files.apart(&site.user, &from, &to, &whole).await.expect_err(target);
         assert_eq!(error.kind(), Kind::Invalid, "{target}: {error:?}");
         assert!(!site.local("d/new.tgz").exists() && fs::read_dir(site.local("d/sub")).unwrap().next().is_none(), "{target}");
     }
     // Beside it, with a name that begins as its own does, and into what a link leads to that is packed as a link.
     for (source, target) in [("d", "d2/new.tgz"), ("d", "d.tgz"), ("to-d", "d/link.tgz"), ("d/f", "d/f.tgz")] {
         let (from, to): (RemotePath, RemotePath) = (site.path(source), site.path(target));
-        site.files.apart(&site.user, &from, &to, false).await.unwrap();
+        site.files.apart(&site.user, &from, &to, &options(false, None)).await.unwrap();
         site.files.compress(&site.user, &from, &to, &CompressOptions::default()).await.unwrap();
     }
+}
+
+async fn an_archive_of_what_matches_may_lie_in_its_source_and_does_not_hold_itself(site: Site) {
+    fs::create_dir_all(site.local("d/sub")).unwrap();
+    site.write("d/f", noise(100_000));
+    site.write("d/sub/g", noise(10));
+    symlink("d", site.local("to-d")).unwrap();
+    for (source, target, dereference) in [("d", "d/new.tgz", false), ("d", "to-d/sub/new.tgz", false), ("to-d", "d/new.tgz", true)] {
+        let (from, to, options) = (site.path(source), site.path(target), options(dereference, Some(".*")));
+        // The second time there is an archive, which matches too.
+        for _ in 0..2 {
+            site.files.apart(&site.user, &from, &to, &options).await.unwrap();
+            site.files.compress(&site.user, &from, &to, &options).await.unwrap();
+            let listed = Command::new("tar").arg("tf").arg(site.local(target)).output().unwrap();
+            let mut names: Vec<_> = str::from_utf8(&listed.stdout).unwrap().lines().map(|name| name.trim_start_matches("./")).collect();
+            names.sort_unstable();
+            assert_eq!(names, [format!("{source}/f"), format!("{source}/sub/g")], "{target}");
+        }
+        fs::remove_file(site.local(target)).unwrap();
+    }
+    let hidden = fs::read_dir(site.local("d")).unwrap().chain(fs::read_dir(site.local("d/sub")).unwrap()).count();
+    assert_eq!(hidden, 3, "something is left beside the archive");
 }
 
 async fn an_archive_of_nothing_is_refused_and_the_old_one_stays(site: Site) {
