@@ -24,7 +24,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// The most memory that a Goldcrest may ever have held when it has carried a file of any size. Most of it is what a debug build needs
 /// before the first byte.
-const MAX_MEMORY: u64 = 160 * MIB;
+const MAX_MEMORY: u64 = 120 * MIB;
 
 /// The most that carrying the file may have added.
 const MAX_ADDED: u64 = 40 * MIB;
