@@ -11,7 +11,7 @@ use crate::rest::TokenEndpointAuthMethod;
 
 /// Verification of bearer tokens.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Config {
     /// The kinds of tokens that are accepted, in the order in which they are tried. A token that one of them knows is accepted or refused by it;
     /// one that it does not know is left to the next. `jwt` are JSON Web Tokens, with the keys of this section.
@@ -76,7 +76,7 @@ pub enum ValidatorConfig {
 
 /// Tokens of a JupyterHub, sent as `Authorization: token <token>` or as bearer tokens.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct JupyterHubConfig {
     /// Whether Goldcrest runs as a service of this Hub. Then keys that are absent are read from the variables that the Hub sets: `api_url`
     /// (`JUPYTERHUB_API_URL`), `api_token` (`JUPYTERHUB_API_TOKEN`), `scopes` (`JUPYTERHUB_OAUTH_ACCESS_SCOPES`, or else the scope of the
@@ -115,7 +115,7 @@ fn default_timeout() -> u64 {
 
 /// Tokens that an authorization server is asked about (RFC 7662): tokens that are no JSON Web Tokens, or whose revocation must count at once.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct IntrospectionConfig {
     /// The introspection endpoint, such as `https://id.example.org/oauth2/introspect`.
     pub url: String,

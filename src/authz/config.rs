@@ -22,7 +22,7 @@ pub enum Config {
 /// An OpenFGA server. Before each use of a cluster, Goldcrest checks whether `user:<name>` has `<relation>` to
 /// `<object_type>:<system>`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct OpenFgaConfig {
     /// Base URL of the server, such as `http://openfga:8080`. It may end with `/stores/<id>` or `/stores/<id>/check` to select the
     /// store.
@@ -68,7 +68,7 @@ pub struct OpenFgaConfig {
 
 /// A client of an identity provider whose tokens the OpenFGA server accepts (RFC 6749, 4.4).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct ClientCredentialsConfig {
     /// Token endpoint of the identity provider.
     pub token_url: String,
@@ -87,7 +87,7 @@ pub struct ClientCredentialsConfig {
 
 /// Rules that allow. What no rule allows is refused.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct PolicyConfig {
     /// The rules. One matching rule grants access.
     pub rules: Vec<Rule>,
@@ -95,7 +95,7 @@ pub struct PolicyConfig {
 
 /// Permits callers to use clusters. `*` matches everything of its kind.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Rule {
     /// Names of clusters, or `*`.
     pub systems: Vec<String>,

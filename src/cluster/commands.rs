@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 /// Commands that callers with the relation `run` may run on the login node as themselves.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Commands {
     /// Patterns, one of which a command must match word by word. A word of a pattern matches itself; `~` and a regular expression match one word as a
     /// whole; `~*` and a regular expression, at the end, match any number of such words, none included. The first word, the program,

@@ -79,7 +79,7 @@ pub struct Config {
 
 /// Routes for clients of other programs.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Compat {
     /// kbatch. If absent, its routes are not served.
     pub kbatch: Option<http::KbatchConfig>,
@@ -87,6 +87,7 @@ pub struct Compat {
 
 /// Authentication and authorization.
 #[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Auth {
     /// Verification of bearer tokens.
     pub authentication: authn::Config,

@@ -21,7 +21,7 @@ const MAX_NAME: usize = 128;
 
 /// Goldcrest's own certificate authority. The clusters trust its public key (`TrustedUserCAKeys`).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Config {
     /// Private key of the authority (ed25519, ecdsa or rsa), in place or as `secret_file:/path`.
     pub private_key: Secret,

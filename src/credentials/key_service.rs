@@ -16,7 +16,7 @@ use crate::rest::{Client, Object, Request};
 
 /// A key service. Keys are requested with the caller's own token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Config {
     /// URL of the service; `/api/v1/ssh-keys` is appended.
     pub url: String,

@@ -18,7 +18,7 @@ use crate::rest::Client;
 
 /// An SSH certificate authority that is called with the caller's own token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Config {
     /// URL of one authority of the service, such as `http://sshca:2280/hpc`; `/sign` is appended.
     pub url: String,

@@ -12,6 +12,7 @@ use crate::domain::{Principal, Secret, Username};
 
 /// SSH keys by user name.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
+#[schemars(deny_unknown_fields)]
 pub struct Config {
     /// The keys, by login name.
     pub keys: HashMap<Username, UserKeys>,
@@ -19,7 +20,7 @@ pub struct Config {
 
 /// One user's keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct UserKeys {
     /// SSH private key, in place or as `secret_file:/path`.
     pub private_key: Secret,

@@ -11,6 +11,7 @@ mod entries;
 mod exec;
 mod filter;
 mod page;
+mod placing;
 mod rights;
 pub mod sftp;
 mod storage;
@@ -190,6 +191,9 @@ pub enum FilesystemError {
     /// Members of an archive may be in their places, but not all are.
     #[error("{}; other members may be in their places already", .0.public_message())]
     PartlyPlaced(Box<Self>),
+    /// A move to another file system whose source could not be removed whole.
+    #[error("{0}: it could not be removed whole; its copy at the new name is complete")]
+    SourceRemains(RemotePath),
     /// A walk that is complete except for directories that could not be read.
     #[error("{first}: Permission denied; {count} of the directories could not be read, the rest is complete")]
     Incomplete {
@@ -276,6 +280,7 @@ impl FilesystemError {
             Self::Sizeless(found) => Self::Sizeless(path(found)),
             Self::Invalid(message) => Self::Invalid(text(message)),
             Self::Changed(found) => Self::Changed(path(found)),
+            Self::SourceRemains(found) => Self::SourceRemains(path(found)),
             Self::NoSpace(found) => Self::NoSpace(path(found)),
             Self::NotWritten { path: found, reason } => Self::NotWritten { path: path(found), reason: text(reason) },
             Self::PartlyPlaced(reason) => Self::PartlyPlaced(Box::new(reason.showing(hidden, shown))),
@@ -320,7 +325,9 @@ impl Classify for FilesystemError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) | Self::NoDirectory(_) => Kind::NotFound,
-            Self::Denied(_) | Self::ClosedDirectory(_) | Self::NotPermitted(_) | Self::Incomplete { .. } => Kind::Forbidden,
+            Self::Denied(_) | Self::ClosedDirectory(_) | Self::NotPermitted(_) | Self::SourceRemains(_) | Self::Incomplete { .. } => {
+                Kind::Forbidden
+            }
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Exists(_)
             | Self::WrongType { .. }
@@ -357,7 +364,7 @@ impl Classify for FilesystemError {
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::PartlyPlaced(_) => Some(true),
+            Self::PartlyPlaced(_) | Self::SourceRemains(_) => Some(true),
             _ => self.wrapped().and_then(Classify::maybe_effected),
         }
     }

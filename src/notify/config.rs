@@ -7,6 +7,7 @@ use crate::domain::Network;
 
 /// Webhooks: calls to services of the users when the states of their jobs change. If absent, there are none. They need the section `store`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Config {
     /// Networks that may be called although they are not of the public internet, such as `10.20.0.0/16`.
     #[serde(default)]

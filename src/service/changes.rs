@@ -71,7 +71,7 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 /// # Errors
 /// If the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
-    let path = access.entry_path(path).await?;
+    let path = access.entry_path(path, "path").await?;
     refuse_file_system(access, &path, "path")?;
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesRemove, path.to_text());
@@ -123,7 +123,7 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
 /// If a path breaks the policy, one of them is one of the file systems, the target lies in the source, or the cluster does not
 /// do it.
 pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool) -> Result<DirectoryEntry, ServiceError> {
-    let source = access.entry_path(source).await?;
+    let source = access.entry_path(source, "source").await?;
     let target = target_of(access, &source, target, false).await?;
     if access.cluster().holds_file_system(&source) {
         return Err(InvalidRequest::new("source", "a configured file system cannot be moved").into());

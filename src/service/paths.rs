@@ -57,11 +57,14 @@ impl Access {
         Ok(path)
     }
 
-    /// The same for an entry that is removed or moved, without following a link.
+    /// The same for an entry that is removed or moved, without following a link. `field` is the name of the path in the request.
     ///
     /// # Errors
-    /// As [`Access::path`].
-    pub(super) async fn entry_path(&self, text: &str) -> Result<RemotePath, ServiceError> {
+    /// As [`Access::path`], and if its last name is `.` or `..`, which `rm` refuses too (POSIX, rm): the name before it would not be what is removed.
+    pub(super) async fn entry_path(&self, text: &str, field: &'static str) -> Result<RemotePath, ServiceError> {
+        if matches!(text.trim_end_matches('/').rsplit('/').next(), Some("." | "..")) {
+            return Err(InvalidRequest::new(field, "its last name is `.` or `..`: name the entry itself").into());
+        }
         self.resolved(text, Slash::Entry).await
     }
 

@@ -54,7 +54,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 /// # Errors
 /// As [`submit`], and when the source is a configured file system itself.
 pub async fn rename(access: &Access, source: &str, target: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
-    let source = &access.entry_path(source).await?;
+    let source = &access.entry_path(source, "source").await?;
     let target = &access.new_name(target, source, false).await?;
     refuse_file_system(access, source, "source")?;
     submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
@@ -81,7 +81,7 @@ pub async fn copy(
 /// # Errors
 /// As [`submit`], and when the path is a configured file system itself.
 pub async fn remove(access: &Access, path: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
-    let path = &access.entry_path(path).await?;
+    let path = &access.entry_path(path, "path").await?;
     refuse_file_system(access, path, "path")?;
     submit(access, Action::TransfersRm, path.to_text(), &Operation::Remove { path }, account).await
 }

@@ -315,6 +315,7 @@ impl CommandFiles {
         size: u64,
         expected: Expected,
     ) -> Result<(), FilesystemError> {
+        let _alone = self.placing.lock(target).await;
         let place = PlaceFile { seconds: self.seconds(), temporary, target, size, expected };
         match self.run(principal, &[target], &place).await {
             Err(FilesystemError::Command(CommandError::Exit { exit: 8, .. })) => Err(FilesystemError::Changed(temporary.clone())),

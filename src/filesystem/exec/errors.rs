@@ -57,6 +57,7 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         "Directory not empty" => return wrong("Directory not empty"),
         "Too many levels of symbolic links" => return wrong("Too many levels of symbolic links"),
         "No space left on device" | "Disk quota exceeded" => return Some(FilesystemError::NoSpace(path)),
+        "its copy is complete, and it could not be removed whole" => return Some(FilesystemError::SourceRemains(path)),
         "it changed meanwhile" => return Some(FilesystemError::Changed(path)),
         "File name too long" => return Some(FilesystemError::Invalid(format!("{path}: File name too long"))),
         "Read-only file system" => return Some(FilesystemError::Invalid(format!("{path}: Read-only file system"))),

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::placing::PlacingLocks;
 use super::rights::{Acl, Rights};
 use super::temporary::Temporaries;
 use super::{Entries, FileSystem, FilesystemError, Settings, regular};
@@ -45,6 +46,7 @@ pub struct CommandFiles {
     settings: Settings,
     /// The limits, which also apply to SFTP, because it delegates unsupported operations.
     pub(super) temporaries: Temporaries,
+    pub(super) placing: Arc<PlacingLocks>,
 }
 
 /// The start of every command: limited in time where it runs, and in the C locale.
@@ -55,7 +57,7 @@ fn command(seconds: u64) -> CommandLine {
 impl CommandFiles {
     /// Nothing is run before the first operation.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self { transport, settings, temporaries: Temporaries::new() }
+        Self { transport, settings, temporaries: Temporaries::new(), placing: Arc::default() }
     }
 
     fn seconds(&self) -> u64 {

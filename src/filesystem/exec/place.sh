@@ -19,8 +19,15 @@ same() { [ "$(stat -L --format="%h %d %i" /dev/fd/3)" = "1 $(stat --format="%d %
 like() { [ -f "$1" ] || return 0; [ -L "$1" ] || { same "$1" && rights /dev/fd/3 "$2"; } 3<"$1"; };
 # put FILE OTHER: puts FILE in the place of OTHER, with its rights.
 put() { if [ -f "$2" ]; then like "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"; };
-# copied SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, with its rights or fewer, and puts that in the place of TARGET.
-copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && mv -f -T -- "$2" "$3"; };
+# renamed NEW TARGET: gives NEW the name TARGET, and replaces what has it. Where `only_new` is 1, it replaces nothing and fails, in the words of mv:
+# a second name is made in one step, for a directory by the kernel (RENAME_NOREPLACE of rename(2), GNU coreutils 8.30).
+renamed() { if [ "${only_new-0}" = 0 ]; then mv -f -T -- "$1" "$2"; return; fi;
+if { [ ! -d "$1" ] || [ -L "$1" ]; } && ln -P -T -- "$1" "$2" 2>/dev/null; then rm -f -- "$1" || { rm -f -- "$2"; return 1; }; return 0; fi;
+if [ ! -e "$2" ] && [ ! -L "$2" ]; then mv -n -T -- "$1" "$2" 2>/dev/null; fi;
+if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi; if [ -e "$2" ] || [ -L "$2" ]; then printf "mv: %s: File exists\n" "$2" >&2; return 1; fi;
+mv -n -T -- "$1" "$2"; };
+# copied SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, with its rights or fewer, and gives it the name TARGET.
+copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && renamed "$2" "$3"; };
 # one FILE OTHER: whether both names are there and lead to one file.
 one() { set -- "$(stat -L --format="%d %i" -- "$1" 2>/dev/null)" "$(stat -L --format="%d %i" -- "$2" 2>/dev/null)"; [ -n "$1" ] && [ "$1" = "$2" ]; };
 # leads LINK TARGET: whether one of the links from LINK on names TARGET.
@@ -34,8 +41,9 @@ itself() { if [ -L "$2" ] && { leads "$2" "$3" || { [ ! -L "$3" ] && one "$2" "$
 # names of one file are refused: the kernel would keep both, and report success.
 moved() { itself mv "$1" "$3" || return; set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
 if [ -n "$4" ] && [ "$4" = "$(stat --format="%d %i" -- "$3" 2>/dev/null)" ]; then printf "mv: %s is another name of the same file\n" "$3" >&2; return 1;
-elif [ "${4% *}" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
-elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P && rm -rf -- "$1";
+elif [ "${4% *}" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then renamed "$1" "$3";
+elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P || return;
+rm -rf -- "$1" 2>/dev/null || { printf "mv: %s: its copy is complete, and it could not be removed whole\n" "$1" >&2; return 1; };
 else printf "mv: cannot remove %s: Permission denied\n" "$1" >&2; return 1; fi; };
 # placed NEW TARGET [within]: moves NEW to TARGET: a file or link there is replaced by one, directories are merged. Where something of it cannot get to
 # its place, `unplaced` has the name of that place, and the status is 11 where other parts of NEW are in theirs by then, 12 where nothing was changed.

@@ -44,12 +44,21 @@ impl Contents for Sftp {
         if size > self.settings.max_ops_file_size {
             return Err(FilesystemError::TooLarge(self.settings.max_ops_file_size));
         }
-        let read = |session: Arc<Session>| async move { Source::open(&session, path).await?.bytes(offset, size).await };
-        match size <= SMALL {
-            true => self.sessions.run(principal, true, read).await,
-            false => {
-                let session = self.sessions.bulk(principal).await?;
-                explained(&session, read(Arc::clone(&session)).await).await
+        let small = |session: Arc<Session>| async move {
+            let found = Source::look(&session, path).await?;
+            // The size of a file such as those in /proc is 0, whatever it holds.
+            let length = if found.size == 0 { size } else { size.min(found.size.saturating_sub(offset)) };
+            match length <= SMALL {
+                true => Source::open(&session, path, found).await?.bytes(offset, length).await.map(Ok),
+                false => Ok(Err((found, length))),
+            }
+        };
+        match self.sessions.run(principal, true, small).await? {
+            Ok(content) => Ok(content),
+            Err((found, length)) => {
+                let (_session, source) =
+                    self.sessions.bulk_for(principal, |session| async move { Source::open(&session, path, found).await }).await?;
+                source.bytes(offset, length).await
             }
         }
     }
@@ -60,23 +69,25 @@ impl Contents for Sftp {
         let small = self
             .sessions
             .run(principal, true, |session| async move {
-                let source = Source::open(&session, path).await?;
-                match source.size() <= SMALL {
-                    true => self.digest(source.whole()).await.map(Some),
-                    false => Ok(None),
+                let found = Source::look(&session, path).await?;
+                match found.size <= SMALL {
+                    true => self.digest(Source::open(&session, path, found).await?.whole()).await.map(Ok),
+                    false => Ok(Err(found)),
                 }
             })
             .await?;
-        if let Some(checksum) = small {
-            return Ok(checksum);
-        }
+        let found = match small {
+            Ok(checksum) => return Ok(checksum),
+            Err(found) => found,
+        };
         match self.exec.checksum(principal, path).await {
             Err(error) if no_command(&error) => {}
             result => return result,
         }
-        let session = self.sessions.bulk(principal).await?;
+        let (_session, source) =
+            self.sessions.bulk_for(principal, |session| async move { Source::open(&session, path, found).await }).await?;
         let limit = self.settings.copy_timeout;
-        let digest = timeout(limit, async { self.digest(Source::open(&session, path).await?.whole()).await }).await;
+        let digest = timeout(limit, self.digest(source.whole())).await;
         digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: Alternative::ChecksumOfCopy })?
     }
 
@@ -90,24 +101,25 @@ impl Contents for Sftp {
         let small = self
             .sessions
             .run(principal, true, |session| async move {
-                let source = Source::open(&session, path).await?;
-                let (version, range) = (source.version, wanted(source.size(), range, cap)?);
-                if source.size() == 0 && !source.bytes(0, 1).await?.is_empty() {
+                let version = Source::look(&session, path).await?;
+                let range = wanted(version.size, range, cap)?;
+                if range.end - range.start > SMALL {
+                    return Ok(Err((version, range)));
+                }
+                let source = Source::open(&session, path, version).await?;
+                if version.size == 0 && !source.bytes(0, 1).await?.is_empty() {
                     return Err(FilesystemError::Sizeless(path.clone()));
                 }
-                if range.end - range.start > SMALL {
-                    return Ok(None);
-                }
                 let pieces: Vec<_> = source.stream(range.clone()).try_collect().await?;
-                Ok(Some(Download { version, range, content: stream::iter(pieces).map(Ok).boxed() }))
+                Ok(Ok(Download { version, range, content: stream::iter(pieces).map(Ok).boxed() }))
             })
             .await?;
-        if let Some(download) = small {
-            return Ok(download);
-        }
-        let session = self.sessions.bulk(principal).await?;
-        let source = Source::open(&session, path).await?;
-        let (version, range) = (source.version, wanted(source.size(), range, cap)?);
+        let (version, range) = match small {
+            Ok(download) => return Ok(download),
+            Err(large) => large,
+        };
+        let (session, source) =
+            self.sessions.bulk_for(principal, |session| async move { Source::open(&session, path, version).await }).await?;
         // The session is the transfer's until the content is dropped.
         let content = source.stream(range.clone()).inspect(move |_| _ = &session).boxed();
         Ok(Download { version, range, content })
@@ -194,7 +206,7 @@ impl Contents for Sftp {
             handle.close().await.map_err(failed)?;
             return Err(error);
         }
-        match finish(&session, handle, part, end, Properties::default()).await {
+        match finish(&session, handle, part, None, end, Properties::default()).await {
             Ok(_) => Ok(end),
             Err(error) => {
                 // An unknown part of what the server had accepted is lost; earlier content is not.
@@ -225,7 +237,8 @@ impl Contents for Sftp {
             let keep = Keep { exec: &self.exec, principal, target: &target };
             keep.narrow(part, &opened).await;
             let wanted = Properties { rights: keep.rights(&session, &handle, part).await?, times: None };
-            let finished = finish(&session, handle, part, size, wanted).await?;
+            let finished = finish(&session, handle, part, Some(part), size, wanted).await?;
+            let _alone = self.exec.placing.lock(&target.path).await;
             target.take(&session, part, &finished, expected).await
         };
         self.sessions.run(principal, false, place).await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::change;
 use super::errors::{attributes, bytes, filesystem_error, making, not_written};
-use super::finish::{Properties, finish, set_group, still_there};
+use super::finish::{Properties, finish, set_group};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
@@ -107,8 +107,9 @@ pub async fn file(
         0 => Acl::Same,
         _ => means.exec.keep_acl(means.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
-    let finished = finish(session, to, target, size, Properties { rights: Some((rights, acl)), times: found.times }).await?;
-    still_there(session, &temporary.path, &finished).await.map_err(|error| error.showing(&temporary.path, target))?;
+    let wanted = Properties { rights: Some((rights, acl)), times: found.times };
+    let finished = finish(session, to, target, Some(&temporary.path), size, wanted).await;
+    finished.map_err(|error| error.showing(&temporary.path, target))?;
     temporary.place(target, overwrite).await
 }
 

@@ -72,7 +72,7 @@ async fn is_full(session: &Session, path: &RemotePath) -> bool {
     }
     let directory = path.parent().unwrap_or_else(|| path.clone());
     let Ok(Response::ExtendedReply { data }) = session.request(&Request::Statvfs { path: bytes(&directory) }).await else { return false };
-    let needed = u64::from(session.capabilities().write_block());
+    let needed = u64::from(session.write_block());
     FileSystemSpace::decode(data)
         .is_ok_and(|space| space.available.saturating_mul(space.block) < needed || space.files > 0 && space.files_free == 0)
 }

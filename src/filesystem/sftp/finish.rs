@@ -20,14 +20,15 @@ pub struct Properties {
 }
 
 /// Sets the requested properties of a file that was written, has the server put it on disk, compares its size with the `size` bytes that were sent,
-/// and closes it. Returns what the server says of it then.
+/// and closes it; and proves that it still has the name `name`, if one is given, under which it was made. Returns what the server says of it then.
 ///
 /// # Errors
-/// If the server refuses any of it, or the file has another size. It is not whole then.
+/// If the server refuses any of it, or the file has another size. It is not whole then. [`FilesystemError::Changed`] if the name leads elsewhere.
 pub async fn finish(
     session: &Session,
     handle: Handle,
     path: &RemotePath,
+    name: Option<&RemotePath>,
     size: u64,
     wanted: Properties,
 ) -> Result<Attributes, FilesystemError> {
@@ -38,22 +39,31 @@ pub async fn finish(
         let attributes = Attributes { times: Some(times), ..Attributes::default() };
         may_be_refused(session.command(&Request::Fsetstat { handle: handle.bytes(), attributes }).await, path)?;
     }
-    if session.capabilities().fsync
-        && let Err(failure) = session.command(&Request::Fsync { handle: handle.bytes() }).await
-    {
+    let (fsync, fstat) = (Request::Fsync { handle: handle.bytes() }, Request::Fstat { handle: handle.bytes() });
+    // All go out together, and the server takes them in this order.
+    let (synced, found, closed, there) = futures::join!(
+        async { if session.capabilities().fsync { session.command(&fsync).await } else { Ok(()) } },
+        attributes(session, path, &fstat),
+        handle.close(),
+        async {
+            match name {
+                Some(name) => attributes(session, name, &Request::Lstat { path: bytes(name) }).await.map(Some),
+                None => Ok(None),
+            }
+        },
+    );
+    if let Err(failure) = synced.and(closed) {
         return Err(not_written(session, path, failure).await);
     }
-    let found = attributes(session, path, &Request::Fstat { handle: handle.bytes() }).await?;
-    if let Err(failure) = handle.close().await {
-        return Err(not_written(session, path, failure).await);
+    let found = found?;
+    if let Some(has) = found.size.filter(|has| *has != size) {
+        let reason = format!("it has {has} of {size} bytes there; the file system may be full, or a quota reached");
+        return Err(FilesystemError::NotWritten { path: path.clone(), reason });
     }
-    match found.size {
-        Some(found) if found != size => Err(FilesystemError::NotWritten {
-            path: path.clone(),
-            reason: format!("it has {found} of {size} bytes there; the file system may be full, or a quota reached"),
-        }),
-        _ => Ok(found),
+    if let (Some(name), Some(there)) = (name, there?) {
+        same(name, &there, &found)?;
     }
+    Ok(found)
 }
 
 /// Gives an open file the group of another, where the caller may. Returns its attributes then.
@@ -99,7 +109,10 @@ fn may_be_refused(result: Result<(), Failure>, path: &RemotePath) -> Result<(), 
 /// # Errors
 /// [`FilesystemError::Changed`] when it is not.
 pub async fn still_there(session: &Session, path: &RemotePath, finished: &Attributes) -> Result<(), FilesystemError> {
-    let found = attributes(session, path, &Request::Lstat { path: bytes(path) }).await?;
+    same(path, &attributes(session, path, &Request::Lstat { path: bytes(path) }).await?, finished)
+}
+
+fn same(path: &RemotePath, found: &Attributes, finished: &Attributes) -> Result<(), FilesystemError> {
     let known = |attributes: &Attributes| (attributes.mode, attributes.size, attributes.owner);
-    if known(&found) == known(finished) { Ok(()) } else { Err(FilesystemError::Changed(path.clone())) }
+    if known(found) == known(finished) { Ok(()) } else { Err(FilesystemError::Changed(path.clone())) }
 }

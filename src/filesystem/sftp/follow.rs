@@ -189,7 +189,7 @@ impl Follower {
 
     async fn read(&mut self, size: u64) -> Result<Look, FilesystemError> {
         let Some(file) = &self.file else { return Ok(Look::Again) };
-        let length = (size - self.offset).min(MAX_READ).min(file.session.capabilities().read_block().into());
+        let length = (size - self.offset).min(MAX_READ).min(file.session.read_block().into());
         let request = Request::Read { handle: file.handle.bytes(), offset: self.offset, length: u32::try_from(length).unwrap_or(u32::MAX) };
         match file.session.request(&request).await {
             Ok(Response::Data { data }) if !data.is_empty() && data.len() as u64 <= length => {

@@ -73,12 +73,15 @@ impl Lister<'_> {
     /// If the path, or a directory below it, cannot be read.
     pub async fn list(&self, path: &RemotePath) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let request = if self.options.dereference { Request::Stat { path: bytes(path) } } else { Request::Lstat { path: bytes(path) } };
-        let root = attributes(self.session, path, &request).await?;
+        // Both go out together: opening what is no directory fails, and changes nothing.
+        let (root, opened) = futures::join!(attributes(self.session, path, &request), DirectoryReader::open(self.session, path));
+        let root = root?;
         if file_type(&root) != FileType::Directory {
             return Ok(vec![self.single(path, root).await?]);
         }
-        let mut found = Vec::new();
-        let mut waiting = VecDeque::from([self.root(path).await?]);
+        let names = opened?.all().await?;
+        let (mut found, below) = self.shown(self.root(path).await?, names).await?;
+        let mut waiting = VecDeque::from(below);
         let mut reading = FuturesUnordered::new();
         loop {
             while reading.len() < DIRECTORIES
@@ -140,6 +143,11 @@ impl Lister<'_> {
             Err(FilesystemError::NotFound(_)) if directory.path != *root => return Ok((Vec::new(), Vec::new())),
             other => other?,
         };
+        self.shown(directory, names).await
+    }
+
+    /// The entries of a directory as they are shown, and the directories in it that are to be read too.
+    async fn shown(&self, directory: Directory, names: Vec<NameEntry>) -> Result<(Vec<DirectoryEntry>, Vec<Directory>), FilesystemError> {
         let shown = names.into_iter().filter(|entry| self.options.hidden || !entry.name.starts_with(b"."));
         let looked_up: Vec<_> = stream::iter(shown).map(|entry| self.look_up(&directory.path, entry)).buffered(LINKS).try_collect().await?;
         let mut below = Vec::new();
@@ -277,15 +285,7 @@ pub fn file_type(attributes: &Attributes) -> FileType {
 /// # Errors
 /// If it cannot be read, or the server sends an invalid name.
 pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result<Vec<NameEntry>, FilesystemError> {
-    let mut reader = DirectoryReader::open(session, path).await?;
-    let mut names = Vec::new();
-    while let Some(more) = reader.next().await? {
-        names.extend(more);
-        if names.len() > MAX_ENTRIES {
-            return Err(FilesystemError::too_many_entries(path));
-        }
-    }
-    Ok(names)
+    DirectoryReader::open(session, path).await?.all().await
 }
 
 /// A directory that is open for reading, with several requests outstanding.
@@ -309,6 +309,21 @@ impl DirectoryReader {
         let mut reader = Self { session, handle, path, replies: FuturesOrdered::new(), received: 0 };
         (0..FIRST_READDIRS).for_each(|_| reader.ask());
         Ok(reader)
+    }
+
+    /// The names of all replies.
+    ///
+    /// # Errors
+    /// As [`DirectoryReader::next`], and if there are too many.
+    async fn all(mut self) -> Result<Vec<NameEntry>, FilesystemError> {
+        let mut names = Vec::new();
+        while let Some(more) = self.next().await? {
+            names.extend(more);
+            if names.len() > MAX_ENTRIES {
+                return Err(FilesystemError::too_many_entries(&self.path));
+            }
+        }
+        Ok(names)
     }
 
     /// The names of the next reply, without `.` and `..`; none at the end.

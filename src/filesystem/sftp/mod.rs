@@ -70,7 +70,7 @@ impl Sftp {
     async fn part(&self, principal: &Principal, path: &RemotePath, part: Part, is_head: bool) -> Result<Vec<u8>, FilesystemError> {
         let cap = self.settings.max_ops_file_size;
         let attempt = async |session: Arc<Session>, budget| {
-            let source = Source::open(&session, path).await?;
+            let source = Source::open(&session, path, Source::look(&session, path).await?).await?;
             let mut parts = PartReader { source: &source, cap, budget };
             if is_head { parts.head(part).await } else { parts.tail(part).await }
         };

@@ -44,7 +44,7 @@ impl PartReader<'_> {
             (ContentUnit::Bytes, true) => self.range(0, self.source.size().saturating_sub(part.count)).await,
             (ContentUnit::Lines, false) => self.first_lines(part.count).await,
             (ContentUnit::Lines, true) => {
-                let end = self.start_of_last_lines(part.count, u64::MAX).await?;
+                let (end, _) = self.last_lines(part.count, u64::MAX).await?;
                 self.range(0, end).await
             }
         }
@@ -59,7 +59,10 @@ impl PartReader<'_> {
         let start = match (part.unit, part.skip) {
             (ContentUnit::Bytes, false) => size.saturating_sub(part.count),
             (ContentUnit::Bytes, true) => part.count.min(size),
-            (ContentUnit::Lines, false) => self.start_of_last_lines(part.count, self.cap).await?,
+            (ContentUnit::Lines, false) => match self.last_lines(part.count, self.cap).await? {
+                (_, Some(lines)) if lines.len() as u64 <= self.cap => return Ok(lines),
+                (start, _) => start,
+            },
             (ContentUnit::Lines, true) => self.end_of_first_lines(part.count).await?,
         };
         self.range(start, size - start).await
@@ -116,35 +119,40 @@ impl PartReader<'_> {
         Ok(at)
     }
 
-    /// Where the last `count` lines start, looking back from the end in growing steps. A last line without a newline counts as
-    /// one. Gives up, as over the cap, when they are longer than `longest`.
-    async fn start_of_last_lines(&mut self, count: u64, longest: u64) -> Result<u64, Stop> {
+    /// Where the last `count` lines start, looking back from the end in growing steps; and the lines, if the first step found them. A last line
+    /// without a newline counts as one. Gives up, as over the cap, when they are longer than `longest`.
+    async fn last_lines(&mut self, count: u64, longest: u64) -> Result<(u64, Option<Vec<u8>>), Stop> {
         let size = self.source.size();
         if count == 0 {
-            return Ok(size);
+            return Ok((size, None));
         }
-        // The last byte ends the last line, whether it is a newline or not.
-        let (mut end, mut left, mut step) = (size.saturating_sub(1), count, u64::from(FIRST_READ_BYTES));
+        let (mut end, mut left, mut step) = (size, count, u64::from(FIRST_READ_BYTES));
         while end > 0 {
             let start = end.saturating_sub(step);
             self.spend(end - start)?;
-            let data = self.source.bytes(start, end - start).await?;
+            let mut data = self.source.bytes(start, end - start).await?;
             if (data.len() as u64) < end - start {
                 return Err(self.source.shortened().into());
             }
-            for at in (0..data.len()).rev().filter(|&at| data[at] == b'\n') {
+            // The last byte of the file ends the last line, whether it is a newline or not.
+            let searched = if end == size { data.len() - 1 } else { data.len() };
+            for at in (0..searched).rev().filter(|&at| data[at] == b'\n') {
                 left -= 1;
                 if left == 0 {
-                    return Ok(start + at as u64 + 1);
+                    let lines = (end == size).then(|| data.split_off(at + 1));
+                    return Ok((start + at as u64 + 1, lines));
                 }
             }
             if size - start > longest {
                 return Err(FilesystemError::TooLarge(self.cap).into());
             }
+            if start == 0 && end == size {
+                return Ok((0, Some(data)));
+            }
             end = start;
             step = (step * 4).min(8 * 1024 * 1024);
         }
-        Ok(0)
+        Ok((0, None))
     }
 }
 

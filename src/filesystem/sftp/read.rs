@@ -31,17 +31,24 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a regular file.
+    /// The state of a regular file. It is asked for before the file is opened, since opening a named pipe would block the server.
     ///
     /// # Errors
-    /// If it does not exist, is something else, or may not be read.
-    pub async fn open(session: &Arc<Session>, path: &RemotePath) -> Result<Self, FilesystemError> {
-        // Asked first, since opening a named pipe would block the server.
+    /// If it does not exist, or is something else.
+    pub async fn look(session: &Session, path: &RemotePath) -> Result<FileVersion, FilesystemError> {
         let found = attributes(session, path, &Request::Stat { path: bytes(path) }).await?;
         regular(path, found.mode.unwrap_or_default())?;
+        Ok(version(&found))
+    }
+
+    /// Opens a file that was found regular, and in this state.
+    ///
+    /// # Errors
+    /// If it may not be read.
+    pub async fn open(session: &Arc<Session>, path: &RemotePath, version: FileVersion) -> Result<Self, FilesystemError> {
         let request = Request::Open { path: bytes(path), flags: OpenFlags::READ, attributes: Attributes::default() };
         let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure))?;
-        Ok(Self { session: session.clone(), handle: Arc::new(handle), path: path.clone(), version: version(&found) })
+        Ok(Self { session: session.clone(), handle: Arc::new(handle), path: path.clone(), version })
     }
 
     /// Its size in bytes when it was opened.
@@ -60,7 +67,7 @@ impl Source {
     /// The blocks from `offset` to `end`, and behind them the question whether the file is still the one that was opened. As many
     /// are requested at once as there is memory for.
     fn steps(&self, offset: u64, end: u64, check: bool) -> impl Stream<Item = Result<Vec<Bytes>, FilesystemError>> + Send + use<> {
-        let block = self.session.capabilities().read_block();
+        let block = self.session.read_block();
         let blocks = (offset..end).step_by(block as usize);
         let blocks = blocks.map(move |at| Step::Block(at, u32::try_from(end - at).unwrap_or(u32::MAX).min(block)));
         let steps = blocks.chain(check.then_some(Step::Check)).peekable();

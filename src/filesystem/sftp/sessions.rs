@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::missing::explained;
-use super::session::{Failure, Patience, Session, words};
+use super::protocol::Request;
+use super::session::{Failure, Patience, Session, init, words};
 use super::waiting::{Lease, Owner, Waiting};
 use crate::domain::Principal;
 use crate::filesystem::{FilesystemError, Settings};
@@ -64,12 +66,44 @@ impl Sessions {
     /// If it cannot be opened.
     pub async fn bulk(&self, principal: &Principal) -> Result<Lease, FilesystemError> {
         let owner = self.owner(principal).await?;
-        if let Some(lease) = self.waiting.take(&owner).await {
-            return Ok(lease);
+        // A transfer cannot always be done again, so that a dead session has to be found before it.
+        let answers = |session: Arc<Session>| async move {
+            match session.request(&Request::Realpath { path: Bytes::from_static(b".") }).await {
+                Ok(_) | Err(Failure::Status(..)) => Ok(()),
+                Err(_) => Err(TransportError::Broken { sent: true }.into()),
+            }
+        };
+        match self.waiting.take(&owner, answers).await {
+            Some((lease, _)) => Ok(lease),
+            None => self.new_bulk(principal, &owner).await,
         }
+    }
+
+    /// As [`Sessions::bulk`], with the result of its first use, which can be repeated, and shows whether a session that waits still answers.
+    ///
+    /// # Errors
+    /// If it cannot be opened, and the errors of its first use.
+    pub async fn bulk_for<T, F>(&self, principal: &Principal, first: impl Fn(Arc<Session>) -> F) -> Result<(Lease, T), FilesystemError>
+    where
+        F: Future<Output = Result<T, FilesystemError>>,
+    {
+        let owner = self.owner(principal).await?;
+        let (lease, result) = match self.waiting.take(&owner, &first).await {
+            Some(taken) => taken,
+            None => {
+                let lease = self.new_bulk(principal, &owner).await?;
+                let result = first(Arc::clone(&lease)).await;
+                (lease, result)
+            }
+        };
+        let result = explained(&lease, result).await?;
+        Ok((lease, result))
+    }
+
+    async fn new_bulk(&self, principal: &Principal, owner: &Owner) -> Result<Lease, FilesystemError> {
         let patience = Patience { request: self.settings.stall, while_stalled: true, idle: None };
         let session = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await?;
-        Ok(self.waiting.lease(&owner, session))
+        Ok(self.waiting.lease(owner, session))
     }
 
     /// Runs an operation on the user's control session, and says why where a path leads nowhere. When the session broke, it is run once more on a fresh one, if it is
@@ -166,7 +200,7 @@ async fn open(
     lane: LaneKind,
     patience: Patience,
 ) -> Result<Arc<Session>, TransportError> {
-    let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(|error| match error {
+    let stream = transport.subsystem(&principal, lane, "sftp", init()).await.map_err(|error| match error {
         TransportError::Broken { .. } => TransportError::Broken { sent: false },
         error => error,
     })?;

@@ -4,7 +4,6 @@
 //! `posix-rename@openssh.com`, the target steps aside before the rename, and for a moment there is no file of that name.
 
 use super::errors::{attributes, bytes, filesystem_error, making};
-use super::finish::still_there;
 use super::missing::{MAX_LINKS, directory, led_to};
 use super::protocol::{Attributes, Request, Response};
 use super::read::version;
@@ -119,7 +118,7 @@ impl Target {
         Ok(())
     }
 
-    /// Puts a finished file into the place, if both are as expected.
+    /// Puts a finished file, which has the name `from`, into the place, if both are as expected.
     ///
     /// # Errors
     /// If one is not, or the server refuses.
@@ -130,7 +129,6 @@ impl Target {
         finished: &Attributes,
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
-        still_there(session, from, finished).await?;
         self.permits_owner(session, finished).await?;
         if expected == Expected::Nothing {
             // This request never replaces: OpenSSH makes a second name for the file, which fails where there is one, and removes

@@ -125,7 +125,8 @@ impl Upload<'_> {
         let keep = Keep { exec: self.exec, principal: self.principal, target };
         let placed = async {
             let wanted = Properties { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
-            let finished = finish(session, handle, path, size, wanted).await?;
+            let finished = finish(session, handle, path, Some(&temporary_path), size, wanted).await?;
+            let _alone = self.exec.placing.lock(path).await;
             target.take(session, &temporary_path, &finished, self.options.expected).await
         };
         let placed = placed.await.map_err(|error: FilesystemError| error.showing(&temporary_path, path))?;
@@ -147,7 +148,7 @@ pub async fn write(
     mut content: ContentStream,
     cap: Option<u64>,
 ) -> (u64, Result<(), FilesystemError>) {
-    let block = session.capabilities().write_block() as usize;
+    let block = session.write_block() as usize;
     let (mut waiting, mut end) = (Bytes::new(), None);
     let (mut share, mut granted) = (Share::new(), None);
     let mut writes = FuturesUnordered::new();

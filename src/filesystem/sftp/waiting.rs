@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::protocol::Request;
 use super::session::Session;
 use crate::domain::Username;
+use crate::filesystem::FilesystemError;
 use crate::ssh::CredentialVersion;
 
 /// The maximum number of sessions of one user that wait.
@@ -55,14 +55,20 @@ impl Waiting {
         Arc::new(Self { sessions: Mutex::default(), patience })
     }
 
-    /// Takes an idle session of the user that still answers.
-    pub async fn take(self: &Arc<Self>, owner: &Owner) -> Option<Lease> {
+    /// Takes an idle session of the user that still answers, with the result of its first use, which may be tried on several.
+    pub async fn take<T, F>(
+        self: &Arc<Self>,
+        owner: &Owner,
+        first: impl Fn(Arc<Session>) -> F,
+    ) -> Option<(Lease, Result<T, FilesystemError>)>
+    where
+        F: Future<Output = Result<T, FilesystemError>>,
+    {
         loop {
             let session = self.pop(owner)?;
-            // A transfer cannot always be done again, so that a dead session has to be found before it.
-            let question = Request::Realpath { path: bytes::Bytes::from_static(b".") };
-            if matches!(timeout(PROBE_TIMEOUT, session.request(&question)).await, Ok(Ok(_))) {
-                return Some(self.lease(owner, session));
+            match timeout(PROBE_TIMEOUT, first(Arc::clone(&session))).await {
+                Err(_) | Ok(Err(FilesystemError::Transport(_))) => {}
+                Ok(result) => return Some((self.lease(owner, session), result)),
             }
         }
     }

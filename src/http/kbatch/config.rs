@@ -19,7 +19,7 @@ const OWN_PATHS: [&str; 7] = ["compute", "filesystem", "status", "docs", "redoc"
 /// The routes of kbatch-proxy for its unchanged clients, over one system whose scheduler is Kubernetes. If the section is there, the variables
 /// `KBATCH_*` of kbatch-proxy fill in what the file leaves out.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct KbatchConfig {
     /// Whether the routes are served.
     #[serde(default = "default_enabled")]
@@ -51,7 +51,7 @@ pub struct KbatchConfig {
 
 /// A size of jobs.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", default)]
+#[serde(rename_all = "snake_case", default, deny_unknown_fields)]
 pub struct KbatchProfile {
     /// Partition of the jobs, which is a profile of the system's scheduler and decides on nodes and priority; its default one if absent.
     pub partition: Option<String>,
@@ -67,7 +67,7 @@ pub struct KbatchProfile {
 
 /// Amounts of resources as Kubernetes writes them, such as `2` and `4Gi`. A job gets its limits, and its requests where it has no limits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", default)]
+#[serde(rename_all = "snake_case", default, deny_unknown_fields)]
 pub struct KbatchResources {
     /// Limits, by the resource's name: `cpu`, `memory`, and names that end with `/gpu`.
     pub limits: BTreeMap<String, String>,

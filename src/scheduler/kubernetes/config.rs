@@ -17,7 +17,7 @@ use crate::domain::Memory;
 
 /// Access to a Kubernetes cluster, and what jobs may be there.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", default)]
+#[serde(rename_all = "snake_case", default, deny_unknown_fields)]
 pub struct Config {
     /// Path of the kubeconfig. If absent, the service account of the pod that Goldcrest runs in is used.
     pub kubeconfig_file: Option<PathBuf>,
@@ -83,7 +83,7 @@ impl Default for Config {
 
 /// Files of users, each of whom has a volume. It is mounted in their jobs, and in a helper pod that file operations start when they need it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", default)]
+#[serde(rename_all = "snake_case", default, deny_unknown_fields)]
 pub struct FilesConfig {
     /// Image of the helper pod, with GNU coreutils, findutils, tar and gzip.
     pub image: String,
@@ -177,7 +177,7 @@ impl PodSecurity {
 
 /// A size and place of jobs.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Profile {
     /// Name, which jobs give as `partition`.
     pub name: String,
@@ -218,7 +218,7 @@ pub struct Profile {
 
 /// A taint that jobs tolerate.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct TolerationConfig {
     /// Key of the taint.
     pub key: String,

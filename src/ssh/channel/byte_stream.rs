@@ -25,8 +25,8 @@ use crate::ssh::transport::TransportError;
 pub(crate) enum ChannelRequest {
     /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
     Program(Program),
-    /// A subsystem; reading ends with its output.
-    Subsystem(&'static str),
+    /// A subsystem, and its first input; reading ends with its output.
+    Subsystem(&'static str, Bytes),
 }
 
 /// Both directions of a channel. Dropping it stops what runs on the channel and closes it.
@@ -90,7 +90,7 @@ impl ChannelStream {
             channel: Some(channel),
             writer,
             chunk: Bytes::new(),
-            command: !matches!(request, ChannelRequest::Subsystem(_)),
+            command: !matches!(request, ChannelRequest::Subsystem(..)),
             exit: None,
             eof: false,
             end: None,
@@ -134,7 +134,10 @@ impl ChannelStream {
                 Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
                 failed => failed,
             },
-            ChannelRequest::Subsystem(name) => write.request_subsystem(true, *name).await,
+            ChannelRequest::Subsystem(name, first) => match write.request_subsystem(true, *name).await {
+                Ok(()) if !first.is_empty() => write.data_bytes(first.clone()).await,
+                sent => sent,
+            },
         };
         sent.map_err(|_| TransportError::Broken { sent: false })?;
         loop {
@@ -143,7 +146,7 @@ impl ChannelStream {
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
                         ChannelRequest::Program(_) => NO_EXEC.to_owned(),
-                        ChannelRequest::Subsystem(name) => format!("it has no subsystem {name}"),
+                        ChannelRequest::Subsystem(name, _) => format!("it has no subsystem {name}"),
                     }));
                 }
                 Some(ChannelMsg::Close) | None => {

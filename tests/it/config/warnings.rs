@@ -33,6 +33,32 @@ fn a_private_key_with_which_nobody_can_log_in_is_told_with_its_file_and_what_to_
     assert!(told.contains(&format!("private_key: in the secret file {file} is a public key")), "{told}");
 }
 
+/// Sections in which a misspelt key would be one that grants more than was meant.
+#[test]
+fn a_misspelt_key_opens_nothing_that_was_to_be_closed() {
+    let auth = |more: &str| mistakes(&site().replace("ssh_credentials:", &format!("  {more}\nssh_credentials:")));
+    let authentication = |more: &str| mistakes(&site().replace("  authentication:\n", &format!("  authentication:\n    {more}\n")));
+    let rule = "authorization: {rules: [{systems: ['*'], users: [ada], relation: [read]}]}";
+    let cluster = |more: &str| mistakes(&site().replace("probing: {}", &format!("probing: {{}}\n    {more}")));
+    for (told, expected) in [
+        (auth("authorisation: {url: http://fga:8080}"), "auth.authorisation: unknown key; did you mean `authorization`?"),
+        (auth(rule), "auth.authorization.rules[0].relation: unknown key; did you mean `relations`?"),
+        (
+            auth("authorization: {url: http://fga:8080, object_typ: a}"),
+            "auth.authorization.object_typ: unknown key; did you mean `object_type`?",
+        ),
+        (authentication("audiance: hpc"), "auth.authentication.audiance: unknown key; did you mean `audience`?"),
+        (authentication("isuer: https://id.example.org"), "auth.authentication.isuer: unknown key; did you mean `issuer`?"),
+        (cluster("commands: {allowed: []}"), "clusters[0].commands.allowed: unknown key; did you mean `allow`?"),
+        (
+            mistakes(&(site() + "webhooks: {allowed_networkss: []}\n")),
+            "webhooks.allowed_networkss: unknown key; did you mean `allowed_networks`?",
+        ),
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+}
+
 #[test]
 fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
     let server = mistakes(&(site() + "server:\n  tlss: {certificate: a, private_key: b}\n"));

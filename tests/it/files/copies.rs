@@ -1,16 +1,22 @@
 //! Copies, moves and touches, on every kind of site and where one of the ways is barred.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures::future::join_all;
+use goldcrest::domain::RemotePath;
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{CopyOptions, FileAccess, FilesystemError, Settings};
 use goldcrest::ssh::TransportError;
 
+use super::rights;
 use super::transport::{Local, Subsystem};
 use super::{Site, hostile_names, noise, on_each_site, open};
+use tempfile::TempDir;
+
 use crate::support::{skip, wait_for};
 
 on_each_site!(
@@ -24,6 +30,7 @@ on_each_site!(
     touching_makes_a_file_or_renews_its_times,
     a_name_is_not_moved_onto_another_name_of_the_same_file,
     a_link_does_not_take_the_place_of_the_file_that_it_leads_to,
+    of_several_that_go_to_one_name_one_arrives_and_no_other_is_lost,
 );
 
 const KEEP: CopyOptions = CopyOptions { dereference: false, overwrite: false };
@@ -239,15 +246,91 @@ async fn a_link_does_not_take_the_place_of_its_file_where_no_command_runs_either
     assert_eq!(fs::read_link(site.local("other")).unwrap().to_str(), Some("f"));
 }
 
+async fn of_several_that_go_to_one_name_one_arrives_and_no_other_is_lost(site: Site) {
+    for (round, is_move) in [true, false, true, false, true, false].into_iter().enumerate() {
+        let target = site.path(format!("{round}/target"));
+        fs::create_dir(site.local(format!("{round}"))).unwrap();
+        let sources: Vec<_> = (0..5).map(|number| site.write(format!("{round}/{number}"), format!("{number}"))).collect();
+        let all = join_all(sources.iter().map(|source| async {
+            match is_move {
+                true => site.files.rename(&site.user, source, &target, false).await,
+                false => site.files.copy(&site.user, source, &target, KEEP).await,
+            }
+        }));
+        one_arrived(&all.await, is_move, &site.local(format!("{round}")));
+    }
+}
+
+/// Checks that the results are one success and otherwise refusals, and that each of five sources is there, or has arrived.
+fn one_arrived(all: &[Result<(), FilesystemError>], is_move: bool, folder: &Path) {
+    assert_eq!(all.iter().filter(|result| result.is_ok()).count(), 1, "{all:?}");
+    assert!(all.iter().filter_map(|result| result.as_ref().err()).all(|error| matches!(error, FilesystemError::Exists(_))), "{all:?}");
+    let first = all.iter().position(Result::is_ok).unwrap();
+    assert_eq!(fs::read_to_string(folder.join("target")).unwrap(), first.to_string());
+    for number in 0..all.len() {
+        assert_eq!(folder.join(number.to_string()).exists(), !is_move || number != first, "{number}: {all:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_that_go_to_one_name_on_another_file_system_one_arrives_and_no_other_is_lost() {
+    let Some((site, other)) = on_two_file_systems(Site::sftp().unwrap()) else { return };
+    let target = RemotePath::from_text(other.path().join("target").to_str().unwrap()).unwrap();
+    for (subsystem, access) in [(Subsystem::OpenSsh, FileAccess::Sftp), (Subsystem::Refused, FileAccess::Exec)] {
+        let files = Site::new(subsystem, access, Settings::default());
+        let sources: Vec<_> = (0..5).map(|number| site.write(format!("{number}"), format!("{number}"))).collect();
+        let all = join_all(sources.iter().map(|source| files.files.rename(&site.user, source, &target, false))).await;
+        assert_eq!(all.iter().filter(|result| result.is_ok()).count(), 1, "{access:?}: {all:?}");
+        let first = all.iter().position(Result::is_ok).unwrap();
+        assert_eq!(fs::read_to_string(other.path().join("target")).unwrap(), first.to_string());
+        assert_eq!(site.names().len(), 4, "{access:?}: {all:?}");
+        fs::remove_file(other.path().join("target")).unwrap();
+        wait_for(Duration::from_secs(10), || fs::read_dir(other.path()).unwrap().next().is_none()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_whose_source_cannot_be_removed_whole_says_what_was_done() {
+    if !rights::is_possible() {
+        return;
+    }
+    for reach in ["sftp", "commands"] {
+        let Some((site, other)) = on_two_file_systems(rights::site(reach)) else { return };
+        fs::set_permissions(other.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::create_dir_all(site.local("tree/closed")).unwrap();
+        site.write("tree/closed/f", "1");
+        site.write("tree/f", "2");
+        let user = fs::metadata(site.local("")).unwrap().uid();
+        for name in ["tree", "tree/closed", "tree/closed/f", "tree/f"] {
+            chown(site.local(name), Some(user), Some(user)).unwrap();
+        }
+        fs::set_permissions(site.local("tree/closed"), fs::Permissions::from_mode(0o555)).unwrap();
+        let target = RemotePath::from_text(other.path().join("tree").to_str().unwrap()).unwrap();
+        let error = site.files.rename(&site.user, &site.path("tree"), &target, false).await.unwrap_err();
+        assert_eq!((error.kind(), error.maybe_effected()), (Kind::Forbidden, Some(true)), "{reach}: {error:?}");
+        assert!(error.to_string().contains("its copy at the new name is complete"), "{reach}: {error}");
+        assert!(other.path().join("tree/closed/f").exists() && other.path().join("tree/f").exists(), "{reach}");
+    }
+}
+
+/// The site, and a folder on another file system than its own, if there is one here.
+fn on_two_file_systems(site: Site) -> Option<(Site, TempDir)> {
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        skip("there is no /dev/shm");
+        return None;
+    };
+    if fs::metadata(other.path()).unwrap().dev() == fs::metadata(site.local("")).unwrap().dev() {
+        skip("/dev/shm is no other file system than that of temporary files");
+        return None;
+    }
+    Some((site, other))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_goes_to_another_file_system_by_a_command() {
-    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return skip("there is no /dev/shm") };
-    let site = Site::sftp().unwrap();
-    if fs::metadata(other.path()).unwrap().dev() == fs::metadata(site.local("")).unwrap().dev() {
-        return skip("/dev/shm is no other file system than that of temporary files");
-    }
+    let Some((site, other)) = on_two_file_systems(Site::sftp().unwrap()) else { return };
     let source = site.write("f", "12345");
-    let target = goldcrest::domain::RemotePath::from_text(other.path().join("f").to_str().unwrap()).unwrap();
+    let target = RemotePath::from_text(other.path().join("f").to_str().unwrap()).unwrap();
     site.files.rename(&site.user, &source, &target, false).await.unwrap();
     assert_eq!(fs::read(other.path().join("f")).unwrap(), b"12345");
     assert_eq!(site.names().len(), 0);

@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -34,6 +35,11 @@ use crate::support::{principal, skip};
 use transport::{Local, OPENSSH, Subsystem};
 
 /// The files of this machine, reached in one way.
+/// Settings under which a busy machine is in nobody's way.
+fn patient() -> Settings {
+    Settings { command_timeout: Duration::from_secs(60), ..Settings::default() }
+}
+
 fn open(transport: Arc<Local>, access: FileAccess, settings: Settings) -> Arc<dyn FileSystem> {
     let exec = CommandFiles::new(transport.clone(), settings);
     match access {
@@ -61,7 +67,7 @@ impl Site {
     }
 
     fn sftp() -> Option<Self> {
-        Some(Self::new(Subsystem::Own, FileAccess::Sftp, Settings::default()))
+        Some(Self::new(Subsystem::Own, FileAccess::Sftp, patient()))
     }
 
     fn real(subsystem: Subsystem) -> Option<Self> {
@@ -69,7 +75,7 @@ impl Site {
             skip(&format!("there is no {OPENSSH}"));
             return None;
         }
-        Some(Self::new(subsystem, FileAccess::Sftp, Settings::default()))
+        Some(Self::new(subsystem, FileAccess::Sftp, patient()))
     }
 
     fn openssh() -> Option<Self> {
@@ -81,7 +87,7 @@ impl Site {
     }
 
     fn exec() -> Option<Self> {
-        Some(Self::new(Subsystem::Refused, FileAccess::Exec, Settings::default()))
+        Some(Self::new(Subsystem::Refused, FileAccess::Exec, patient()))
     }
 
     /// By commands in a pod of Kubernetes, which this machine runs.
@@ -92,7 +98,7 @@ impl Site {
         let server = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(start));
         server.run_commands(own.path());
         let scheduler = server.scheduler(serde_json::json!({"files": {"image": "registry.test/files:1"}}));
-        site.files = Arc::new(CommandFiles::new(scheduler.files().unwrap(), Settings::default()));
+        site.files = Arc::new(CommandFiles::new(scheduler.files().unwrap(), patient()));
         site._pod = Some((server, own));
         Some(site)
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 use goldcrest::domain::{ByteRange, FileVersion, RemotePath};
 use goldcrest::filesystem::{Expected, FilesystemError, Placed, UploadOptions};
@@ -21,6 +22,7 @@ on_each_site!(
     a_file_that_is_replaced_meanwhile_is_given_as_it_was,
     a_new_file_replaces_nothing,
     a_file_is_replaced_only_in_the_expected_state,
+    of_several_that_expect_one_state_only_one_replaces_the_file,
 );
 
 const BIG: usize = 8 * 1024 * 1024;
@@ -72,7 +74,7 @@ async fn ranges_at_the_same_time_make_up_the_file(site: Site) {
         let (first, last) = (at * part, (at + 1) * part - 1);
         read(&site, &path, ByteRange::From(first as u64, Some(last as u64)))
     });
-    let parts: Vec<_> = futures::future::join_all(parts).await.into_iter().map(Result::unwrap).collect();
+    let parts: Vec<_> = join_all(parts).await.into_iter().map(Result::unwrap).collect();
     assert!(parts.concat() == content);
 }
 
@@ -141,7 +143,7 @@ async fn a_new_file_replaces_nothing(site: Site) {
         assert!(fs::read(site.local("f")).unwrap() == content);
         // Of many at the same time one is first, and the others are told so.
         let contents: Vec<_> = (0..8_u8).map(|number| vec![number; length]).collect();
-        let all = futures::future::join_all(contents.iter().map(|content| store(&site, "g", content, Expected::Nothing))).await;
+        let all = join_all(contents.iter().map(|content| store(&site, "g", content, Expected::Nothing))).await;
         let first: Vec<_> = all.iter().enumerate().filter(|(_, placed)| placed.is_ok()).map(|(number, _)| number).collect();
         assert_eq!(first.len(), 1, "{all:?}");
         assert!(all.iter().filter_map(|placed| placed.as_ref().err()).all(|error| matches!(error, FilesystemError::Exists(_))), "{all:?}");
@@ -188,4 +190,18 @@ async fn a_file_is_replaced_only_in_the_expected_state(site: Site) {
     let missing = store(&site, "missing", b"new", Expected::Version(version)).await;
     assert!(matches!(missing, Err(FilesystemError::NotFound(_))), "{missing:?}");
     wait_for(Duration::from_secs(10), || site.names() == [b"f"]).await;
+}
+
+async fn of_several_that_expect_one_state_only_one_replaces_the_file(site: Site) {
+    for round in 0..5 {
+        let path = site.write("f", "old");
+        age(&site, "f");
+        let version = site.files.download(&site.user, &path, None, None).await.unwrap().version;
+        let contents: Vec<_> = (0..6).map(|number| format!("by {number} in round {round}")).collect();
+        let all = join_all(contents.iter().map(|content| store(&site, "f", content.as_bytes(), Expected::Version(version)))).await;
+        let first: Vec<_> = all.iter().enumerate().filter(|(_, placed)| placed.is_ok()).map(|(number, _)| number).collect();
+        assert_eq!(first.len(), 1, "{all:?}");
+        assert!(all.iter().filter_map(|placed| placed.as_ref().err()).all(|error| matches!(error, FilesystemError::Changed(_))), "{all:?}");
+        assert_eq!(fs::read(site.local("f")).unwrap(), contents[first[0]].as_bytes());
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use goldcrest::credentials::Credential;
 use goldcrest::domain::{JobQuery, RemotePath};
 use goldcrest::error::{Classify, Kind};
@@ -217,14 +218,14 @@ async fn a_dropped_stream_gives_its_channel_back() {
     (settings.max_connections_per_user, settings.max_channels) = (1, 1);
     let lanes = lanes(settings, OneKey::new(&new_key()));
     for _ in 0..3 {
-        let mut stream = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo").await.unwrap();
+        let mut stream = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo", Bytes::new()).await.unwrap();
         stream.write_all(b"ping").await.unwrap();
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"ping");
     }
     for _ in 0..3 {
-        let refused = lanes.subsystem(&principal("ada"), LaneKind::Control, "none").await;
+        let refused = lanes.subsystem(&principal("ada"), LaneKind::Control, "none", Bytes::new()).await;
         assert!(matches!(refused, Err(TransportError::Refused(_))));
     }
     assert_eq!(lanes.stats().opened, 1);
@@ -284,7 +285,7 @@ async fn a_changed_credential_retires_the_connections_of_the_old_one() {
 
 #[tokio::test]
 async fn a_credential_that_ends_serves_until_a_connection_of_the_next_one_is_there() {
-    let slow = Duration::from_millis(800);
+    let slow = Duration::from_secs(3);
     let double = Double::start(Behaviour { login_delay: slow, ..Behaviour::default() }).await;
     let (old, new) = (new_key(), new_key());
     let hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
@@ -299,13 +300,12 @@ async fn a_credential_that_ends_serves_until_a_connection_of_the_next_one_is_the
     });
     wait_for(PATIENCE, || double.record.commands.load(SeqCst) == 2).await;
     keys.change(ending(&new));
-    let mut longest = Duration::ZERO;
+    let mut served = 0;
     while lanes.stats().opened < 2 {
-        let started = Instant::now();
         exec(&lanes, "ada", run("echo")).await.unwrap();
-        longest = longest.max(started.elapsed());
+        served += 1;
     }
-    assert!(longest < slow / 2, "a request waited {longest:?} for the login");
+    assert!(served > 2, "requests waited for the login: {served} were answered before it");
     busy.await.unwrap().unwrap();
     wait_for(PATIENCE, || lanes.stats().closed_credential == 1).await;
     let logins = double.record.users.lock().unwrap().len();
@@ -358,7 +358,7 @@ async fn a_connection_does_not_outlive_its_credential() {
     let double = Double::start(Behaviour::default()).await;
     let key = new_key();
     let keys = OneKey::new(&key);
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(300);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
     keys.change(Arc::new(Credential { not_after: Some(soon), ..Credential::clone(&credential(&key)) }));
     let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
     exec(&lanes, "ada", run("echo")).await.unwrap();
@@ -392,8 +392,8 @@ async fn a_server_that_closes_right_after_the_login_is_told_with_the_account_and
         let errors = [
             exec(&connect(), "ada", run("echo")).await.unwrap_err(),
             connect().stream(&ada, &line).await.err().unwrap(),
-            connect().subsystem(&ada, LaneKind::Control, "sftp").await.err().unwrap(),
-            connect().subsystem(&ada, LaneKind::Bulk, "sftp").await.err().unwrap(),
+            connect().subsystem(&ada, LaneKind::Control, "sftp", Bytes::new()).await.err().unwrap(),
+            connect().subsystem(&ada, LaneKind::Bulk, "sftp", Bytes::new()).await.err().unwrap(),
         ];
         for (number, error) in errors.into_iter().enumerate() {
             let told = error.public_message();

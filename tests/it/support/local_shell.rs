@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use goldcrest::domain::Principal;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 use tokio::io::AsyncWriteExt;
@@ -87,7 +88,7 @@ impl LocalShell {
 impl Transport for LocalShell {
     async fn exec(&self, _: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         self.execs.fetch_add(1, Ordering::SeqCst);
-        let limit = exec.limits.map_or(Duration::from_secs(20), |limits| limits.execution);
+        let limit = exec.limits.map_or(Duration::from_secs(60), |limits| limits.execution);
         let mut child = self.shell(&exec.line).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let sent = &exec.stdin[..exec.stdin.len().min(self.cut.load(Ordering::SeqCst))];
@@ -108,7 +109,7 @@ impl Transport for LocalShell {
         Ok(RawOutput { stdout: output.stdout, stderr: output.stderr, exit: u32::try_from(exit).unwrap() })
     }
 
-    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
+    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str, _: Bytes) -> Result<ByteStream, TransportError> {
         panic!("the local scheduler asked for subsystem {name}")
     }
 

@@ -6,10 +6,10 @@ use super::super::protocol::{COPY_DATA, FSYNC, LIMITS, POSIX_RENAME, STATVFS, Se
 
 /// The maximum number of files and directories that a session has open, fewer where the server says so. Any number of callers share a
 /// session, and servers refuse a session that opens too many.
-const MAX_HANDLES: usize = 64;
+pub(super) const MAX_HANDLES: usize = 64;
 
 /// The size of reads and writes if the server does not announce its limits (guaranteed by section 3 of the draft).
-const DEFAULT_BLOCK: u32 = 32 * 1024;
+pub(super) const DEFAULT_BLOCK: u32 = 32 * 1024;
 
 /// The largest block used: with its header it fits into the longest packet of OpenSSH.
 const MAX_BLOCK: u32 = 255 * 1024;
@@ -29,10 +29,16 @@ pub struct ServerCapabilities {
     pub statvfs: bool,
     /// [`LIMITS`].
     pub(super) limits: bool,
-    read: u32,
-    write: u32,
+}
+
+/// What a server takes at once.
+pub(super) struct Limits {
+    /// The maximum number of bytes in one READ.
+    pub read: u32,
+    /// The maximum number of bytes in one WRITE.
+    pub write: u32,
     /// The maximum number of open files and directories.
-    pub(super) handles: usize,
+    pub handles: usize,
 }
 
 impl ServerCapabilities {
@@ -47,33 +53,21 @@ impl ServerCapabilities {
             copy_data: has(COPY_DATA),
             statvfs: offers(STATVFS, b"2"),
             limits: has(LIMITS),
-            read: DEFAULT_BLOCK,
-            write: DEFAULT_BLOCK,
-            handles: MAX_HANDLES,
         }
     }
+}
 
-    /// Takes up the server's limits.
-    pub(super) fn limit(&mut self, limits: ServerLimits) {
+impl Limits {
+    /// The limits that a server announces, within our own.
+    pub(super) fn of(said: ServerLimits) -> Self {
         let block = |said: u64| match u32::try_from(said).unwrap_or(u32::MAX) {
             0 => DEFAULT_BLOCK,
             said => said.min(MAX_BLOCK),
         };
-        self.read = block(limits.read);
-        self.write = block(limits.write);
-        self.handles = match usize::try_from(limits.handles).unwrap_or(MAX_HANDLES) {
+        let handles = match usize::try_from(said.handles).unwrap_or(MAX_HANDLES) {
             0 => MAX_HANDLES,
             said => said.min(MAX_HANDLES),
         };
-    }
-
-    /// The maximum number of bytes in one READ.
-    pub fn read_block(&self) -> u32 {
-        self.read
-    }
-
-    /// The maximum number of bytes in one WRITE.
-    pub fn write_block(&self) -> u32 {
-        self.write
+        Self { read: block(said.read), write: block(said.write), handles }
     }
 }

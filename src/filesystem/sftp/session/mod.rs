@@ -9,7 +9,7 @@ mod tasks;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +23,8 @@ use super::protocol::{Malformed, Request, Response, ServerLimits, Status, encode
 use crate::domain::bytes_to_text;
 use crate::ssh::ByteStream;
 
-use capabilities::ServerCapabilities;
+use capabilities::{DEFAULT_BLOCK, Limits, MAX_HANDLES, ServerCapabilities};
+pub use tasks::init;
 
 /// The maximum number of requests of one session that wait for a reply.
 const MAX_IN_FLIGHT: usize = 256;
@@ -85,18 +86,21 @@ pub struct Session {
     room: Arc<Semaphore>,
     patience: Patience,
     capabilities: ServerCapabilities,
+    limits: Arc<OnceLock<Limits>>,
     retired: CancellationToken,
+    _limits: Option<AbortOnDropHandle<()>>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl Session {
-    /// Greets the server on a fresh channel and learns what it can do.
+    /// Learns what the server can do, on a fresh channel on which [`init`] was sent. Its limits are asked for, and not waited for: nothing is opened
+    /// before they are there.
     ///
     /// # Errors
     /// If the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
     pub async fn open(mut stream: ByteStream, patience: Patience) -> Result<Arc<Self>, Failure> {
         let (extensions, rest) =
-            timeout(patience.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
+            timeout(patience.request, tasks::greeting(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
         // Its bound is never reached: a request holds one of as many permits.
         let (queue, outgoing) = mpsc::channel(MAX_IN_FLIGHT);
         let shared = Arc::new(SessionState {
@@ -115,26 +119,56 @@ impl Session {
             room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)),
             patience,
             capabilities: ServerCapabilities::read_from(&extensions),
+            limits: Arc::default(),
             retired,
+            _limits: None,
             _tasks: [
                 AbortOnDropHandle::new(tokio::spawn(tasks::read(reader, rest, shared.clone(), patience.idle))),
                 AbortOnDropHandle::new(tokio::spawn(tasks::write(writer, outgoing, shared.clone()))),
             ],
             shared,
         };
-        if session.capabilities.limits {
-            match session.request(&Request::Limits).await? {
-                Response::ExtendedReply { data } => session.capabilities.limit(ServerLimits::decode(data)?),
-                _ => return Err(Failure::unexpected()),
-            }
+        match session.capabilities.limits {
+            true => session.learn_limits().await?,
+            false => session.handles.add_permits(MAX_HANDLES),
         }
-        session.handles.add_permits(session.capabilities.handles);
         Ok(Arc::new(session))
     }
 
-    /// The server's extensions and limits.
+    /// Asks for the server's limits. Until they are known, nothing is opened.
+    async fn learn_limits(&mut self) -> Result<(), Failure> {
+        let permit = self.turn(&self.permits).await?;
+        let (sender, receiver) = oneshot::channel();
+        SessionState::send(&self.shared, Packet::of(&Request::Limits), Some(sender), permit)?;
+        let (limits, handles, shared) = (Arc::clone(&self.limits), Arc::clone(&self.handles), Arc::clone(&self.shared));
+        self._limits = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let Ok(reply) = receiver.await else { return };
+            let said = match reply.into_response() {
+                Response::ExtendedReply { data } => ServerLimits::decode(data).map_err(Failure::from),
+                Response::Status { status, message } => Err(Failure::Status(status, message)),
+                _ => Err(Failure::unexpected()),
+            };
+            match said {
+                Ok(said) => handles.add_permits(limits.get_or_init(|| Limits::of(said)).handles),
+                Err(failure) => shared.end(failure),
+            }
+        })));
+        Ok(())
+    }
+
+    /// The server's extensions.
     pub fn capabilities(&self) -> &ServerCapabilities {
         &self.capabilities
+    }
+
+    /// The maximum number of bytes in one READ.
+    pub fn read_block(&self) -> u32 {
+        self.limits.get().map_or(DEFAULT_BLOCK, |limits| limits.read)
+    }
+
+    /// The maximum number of bytes in one WRITE.
+    pub fn write_block(&self) -> u32 {
+        self.limits.get().map_or(DEFAULT_BLOCK, |limits| limits.write)
     }
 
     /// False when no new work should begin on it: it has ended, or its connection is retired. Requests under way continue.
