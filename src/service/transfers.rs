@@ -11,7 +11,7 @@ use crate::scheduler::CachedScheduler;
 use crate::transfer::{self, Directives, Operation};
 
 use super::audit::Change;
-use super::changes::{check_apart, check_pattern, refuse_file_system};
+use super::changes::{check_apart, check_pattern, refuse_file_system, refuse_target_in_source};
 use super::counts::Action;
 use super::{Access, InvalidRequest, ServiceError};
 
@@ -52,18 +52,19 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 /// Submits a job that moves `source` to `target`.
 ///
 /// # Errors
-/// As [`submit`], and when the source is a configured file system itself.
+/// As [`submit`], when the source is a configured file system itself, and when it would be moved to where it is.
 pub async fn rename(access: &Access, source: &str, target: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
     let source = &access.entry_path(source).await?;
     let target = &access.new_name(target, source, false).await?;
     refuse_file_system(access, source, "source")?;
+    refuse_same_place(source, target)?;
     submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
 }
 
 /// Submits a job that copies `source` to `target`; with `dereference` what links point to.
 ///
 /// # Errors
-/// As [`submit`].
+/// As [`submit`], and when the source would be copied to where it is.
 pub async fn copy(
     access: &Access,
     source: &str,
@@ -73,6 +74,7 @@ pub async fn copy(
 ) -> Result<TransferJob, ServiceError> {
     let source = &access.path(source).await?;
     let target = &access.new_name(target, source, dereference).await?;
+    refuse_same_place(source, target)?;
     submit(access, Action::TransfersCp, format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
 }
 
@@ -121,6 +123,15 @@ pub async fn extract(
     let target = &access.path(target).await?;
     submit(access, Action::TransfersExtract, format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account)
         .await
+}
+
+/// Refuses a target that is the source, lies in it, or is the directory that it is in: a directory takes what is moved or copied under its own name.
+fn refuse_same_place(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
+    refuse_target_in_source(source, target)?;
+    if source.parent().as_ref() == Some(target) {
+        return Err(InvalidRequest::new("target", "the source is in this directory already: give another directory, or a new name"));
+    }
+    Ok(())
 }
 
 /// Submits the job for an operation whose paths were checked.

@@ -149,6 +149,13 @@ impl Sftp {
         }
     }
 
+    /// Whether a command finds that the source of a copy is the same file as the target. Where none can be run this is unknown: a copy that was made
+    /// before has the attributes of its source too.
+    async fn is_same_file(&self, principal: &Principal, source: &RemotePath, target: &RemotePath, dereference: bool) -> bool {
+        let found = futures::join!(self.exec.stat(principal, source, dereference), self.exec.stat(principal, target, false));
+        matches!(found, (Ok(source), Ok(target)) if (source.dev, source.ino) == (target.dev, target.ino))
+    }
+
     /// Whether a link is to take the place of something else. If it leads there, the content would be lost, which a command sees for certain.
     async fn is_link_over_other(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
         let is_link = async |path| {
@@ -186,12 +193,15 @@ impl Sftp {
                 }
                 copy::link(&session, means, &points_to, target, overwrite).await
             }
-            copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
+            copy::Source::File { is_like_target: true, .. } if self.is_same_file(principal, source, target, options.dereference).await => {
+                Err(FilesystemError::WrongType { path: target.clone(), reason: SAME_FILE })
+            }
+            copy::Source::File { found, .. } if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
                 true => copy::file(&session, means, source, &found, target, overwrite, None).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.
                 false => copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, None).await,
             },
-            copy::Source::File(found) => match self.exec.copy(principal, source, target, options).await {
+            copy::Source::File { found, .. } => match self.exec.copy(principal, source, target, options).await {
                 Err(error) if no_command(&error) => {
                     let content = self.download(principal, source, None, None).await?.content;
                     copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, Some(content)).await

@@ -22,7 +22,12 @@ const PIECE: u64 = 16 * 1024 * 1024;
 /// The source of a copy.
 pub enum Source {
     /// A regular file.
-    File(Attributes),
+    File {
+        /// Its attributes.
+        found: Attributes,
+        /// Whether what is at the target has the same, so that it can be the same file.
+        is_like_target: bool,
+    },
     /// A link, with its target.
     Link(bytes::Bytes),
     /// A directory.
@@ -41,6 +46,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     let asked = Request::Lstat { path: bytes(target) };
     let (found, there) = futures::join!(attributes(session, source, &request), attributes(session, target, &asked));
     let found = found?;
+    let is_like_target = there.as_ref().is_ok_and(|there| *there == found);
     match there.map(|there| kind(&there)) {
         Err(FilesystemError::NotFound(_)) => {}
         Err(error) => return Err(error),
@@ -49,7 +55,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
         Ok(_) => {}
     }
     match kind(&found) {
-        FileType::Regular => Ok(Source::File(found)),
+        FileType::Regular => Ok(Source::File { found, is_like_target }),
         FileType::Directory => Ok(Source::Directory),
         FileType::Symlink => match session.request(&Request::Readlink { path: bytes(source) }).await {
             Ok(Response::Name { entries }) if entries.len() == 1 => Ok(Source::Link(entries[0].name.clone())),
