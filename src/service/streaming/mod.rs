@@ -78,7 +78,7 @@ pub async fn upload(access: &Access, streamer: &Streamer, request: StreamRequest
         return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
     }
     let size = request.size.unwrap_or(0);
-    TransferForm::Stream.check(access, size, Alternative::TransferJob)?;
+    TransferForm::Stream.check(access, size, Alternative::OtherMethod)?;
     if size > streamer.inbound_transfer_limit {
         return Err(ServiceError::TooLarge(streamer.inbound_transfer_limit, Alternative::WriteStream));
     }
@@ -110,7 +110,7 @@ pub async fn download(access: &Access, streamer: &Streamer, request: StreamReque
     let source = access.path(request.path).await?;
     let found = access.files().await?.stat(access.principal(), &source, true).await?;
     regular(&source, found.mode)?;
-    TransferForm::Stream.check(access, found.size, Alternative::TransferJob)?;
+    TransferForm::Stream.check(access, found.size, Alternative::OtherMethod)?;
     begin(access, streamer, request, Direction::Download, source).await
 }
 
