@@ -14,7 +14,7 @@ use crate::domain::SystemName;
 const MAX_CODE_SIZE: usize = 1024 * 1024 - 1024;
 
 /// The first parts of paths that are Goldcrest's own.
-const OWN_PATHS: [&str; 7] = ["compute", "filesystem", "status", "docs", "redoc", "openapi.json", "streams"];
+const OWN_PATHS: [&str; 6] = ["compute", "filesystem", "status", "docs", "redoc", "openapi.json"];
 
 /// The routes of kbatch-proxy for its unchanged clients, over one system whose scheduler is Kubernetes. If the section is there, the variables
 /// `KBATCH_*` of kbatch-proxy fill in what the file leaves out.

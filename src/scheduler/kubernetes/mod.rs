@@ -3,7 +3,7 @@
 //! A job's script and variables are in a Secret that goes with it, arrays are indexed Jobs, and the states are told in Slurm's words. The record of a
 //! submission with a key is the Job itself: its name is made of the key. Everything lies in the cluster, so the proxy may restart at any time.
 //!
-//! This module must not know HTTP or SSH. What a user sends is read in `request.rs` and turned into objects in `manifest.rs`, the only place
+//! This module must not know the API of `http`. Of `ssh` it knows commands as values and the trait `Transport`, which `files.rs` implements, and no connection. What a user sends is read in `request.rs` and turned into objects in `manifest.rs`, the only place
 //! where they are made, past `admission`; `state.rs` and `pod.rs` read what became of them; `tenant.rs` keeps each user in their namespace.
 //! `cache.rs` watches the jobs of all users, and `jobs.rs` answers from it where it is current.
 
