@@ -21,9 +21,12 @@ copy_permissions() { [ -f "$1" ] || return 0; [ -L "$1" ] || { is_only_name "$1"
 replace_file() { if [ -f "$2" ]; then copy_permissions "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"; };
 # set_directory DIR INODE MODE [TIME]: sets the modification time and the mode of the directory DIR if its device and inode are still INODE.
 set_directory() ( cd -P -- "$1" && [ "$(stat --format="%d %i" .)" = "$2" ] && { [ -z "${4-}" ] || touch -d "$4" .; } && chmod -- "$3" . );
-# copy_to SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, and renames that to TARGET. A single file gets the rights of SOURCE, or
-# fewer; in a tree, cp keeps the modes also where it cannot keep owner and group.
-copy_to() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && copy_permissions "$2" "$1" && mv -f -T -- "$2" "$3"; };
+# rename_to TOOL FILE TARGET [OVERWRITE]: renames FILE to TARGET. If OVERWRITE is 0, it fails, with a message of TOOL, if TARGET exists by then.
+rename_to() { if [ "${4-1}" != 0 ]; then mv -f -T -- "$2" "$3"; return; fi; mv -n -T -- "$2" "$3"; set -- $? "$@";
+if [ -e "$3" ] || [ -L "$3" ]; then echo "$2: $4: File exists" >&2; return 1; fi; return "$1"; };
+# copy_to SOURCE NEW TARGET LINKS [OVERWRITE]: copies SOURCE to NEW, which is beside TARGET, and renames that to TARGET. A single file gets the rights of
+# SOURCE, or fewer; in a tree, cp keeps the modes also where it cannot keep owner and group.
+copy_to() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && copy_permissions "$2" "$1" && rename_to cp "$2" "$3" "${5-1}"; };
 # same_inode FILE OTHER: whether both names exist and lead to the same file, with links followed.
 same_inode() { set -- "$(stat -L --format="%d %i" -- "$1" 2>/dev/null)" "$(stat -L --format="%d %i" -- "$2" 2>/dev/null)"; [ -n "$1" ] && [ "$1" = "$2" ]; };
 # link_chain_names LINK TARGET: whether one of the links that begin with LINK names TARGET.
@@ -42,10 +45,10 @@ refuse_same_file() { [ "${4-}" = -L ] || refuse_self_reference "$1" "$2" "$3" ||
 if { [ -n "$5" ] && [ "$5" = "$(stat --format="%d %i" -- "$3" 2>/dev/null)" ]; } ||
 { { [ "$4" = -L ] || [ ! -L "$2" ]; } && { [ ! -L "$3" ] || [ -d "$3" ]; } && same_inode "$2" "$3"; }; then
 printf "%s: %s is another name of the same file\n" "$1" "$3" >&2; return 1; fi; };
-# move_to SOURCE NEW TARGET: moves SOURCE to TARGET. Between two file systems, it is copied to NEW first, which is beside TARGET.
+# move_to SOURCE NEW TARGET [OVERWRITE]: moves SOURCE to TARGET. Between two file systems, it is copied to NEW first, which is beside TARGET.
 move_to() { refuse_same_file mv "$1" "$3" || return;
-if [ "$(stat --format=%d -- "$1" 2>/dev/null)" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
-elif [ -w "${1%/*}/." ]; then copy_to "$1" "$2" "$3" -P && rm -rf -- "$1";
+if [ "$(stat --format=%d -- "$1" 2>/dev/null)" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then rename_to mv "$1" "$3" "${4-1}";
+elif [ -w "${1%/*}/." ]; then copy_to "$1" "$2" "$3" -P "${4-1}" && rm -rf -- "$1";
 else printf "mv: cannot remove %s: Permission denied\n" "$1" >&2; return 1; fi; };
 # merge NEW TARGET [within]: moves NEW to TARGET: a file or link at TARGET is replaced, directories are merged. If something of NEW cannot get to its
 # place, `unplaced` is the name of that place, and the exit status is 11 if other parts of NEW are in their places by then, 12 if nothing was changed.

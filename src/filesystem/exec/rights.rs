@@ -112,10 +112,32 @@ impl RemoteCommand for KeepAcl<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn what_appears_at_a_target_that_is_not_to_be_overwritten_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::write(at("new"), "new").unwrap();
+        let rename = |target: &str| {
+            let program = with_functions(r#"rename_to mv "$1" "$2" 0"#);
+            Command::new("sh").args(["-c", &program, "sh"]).arg(at("new")).arg(at(target)).output().unwrap()
+        };
+        std::fs::write(at("file"), "old").unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        symlink("nowhere", at("link")).unwrap();
+        for target in ["file", "directory", "link"] {
+            let output = rename(target);
+            assert!(!output.status.success() && output.stderr.ends_with(b": File exists\n"), "{target}: {output:?}");
+            assert!(at("new").exists(), "{target}");
+        }
+        assert_eq!(std::fs::read(at("file")).unwrap(), b"old");
+        assert!(rename("free").status.success() && at("free").exists());
+        assert!(!rename("free").status.success());
+    }
 
     #[test]
     fn a_directory_under_a_name_that_leads_elsewhere_by_now_keeps_its_mode() {
