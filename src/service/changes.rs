@@ -86,7 +86,7 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
     check_pattern(&options)?;
     let source = access.path(source).await?;
     let target = access.path(target).await?;
-    check_apart(&source, &target)?;
+    refuse_source_as_archive(&source, &target)?;
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
     Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
@@ -163,7 +163,7 @@ pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequ
 }
 
 /// Refuses an archive whose path is that of its source. Other paths to it or into it are detected on the cluster (`refuse_archive_in_source` in `place.sh`).
-pub(super) fn check_apart(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
+pub(super) fn refuse_source_as_archive(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
     if source == target {
         return Err(InvalidRequest::new("target", ARCHIVE_IS_SOURCE));
     }

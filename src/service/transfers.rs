@@ -8,10 +8,10 @@ use uuid::Uuid;
 use crate::cluster::{Cluster, NO_COMPUTE, NO_FILES};
 use crate::domain::{CompressOptions, Compression, JobDescription, JobId, RemotePath, Username, text_to_bytes};
 use crate::scheduler::CachedScheduler;
-use crate::transfer::{self, Directives, Operation};
+use crate::transfer::{self, Directives, Method, Operation};
 
 use super::audit::Change;
-use super::changes::{check_apart, check_pattern, refuse_file_system, refuse_target_in_source};
+use super::changes::{check_pattern, refuse_file_system, refuse_source_as_archive, refuse_target_in_source};
 use super::counts::Action;
 use super::{Access, InvalidRequest, ServiceError};
 
@@ -30,6 +30,25 @@ pub struct TransferJob {
     pub output_log: RemotePath,
     /// The file that takes its standard error: why it failed, if it does.
     pub error_log: RemotePath,
+}
+
+/// Why a system without a transfer service has no transfers by one.
+pub(super) const NO_SERVICE: &str =
+    "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
+
+/// A request for an upload or a download by a transfer service.
+#[derive(Clone, Copy, Debug)]
+pub struct FileTransferRequest<'a> {
+    /// The file on the system.
+    pub path: &'a str,
+    /// The method that the client requests; the system's default if absent.
+    pub method: Option<Method>,
+    /// The account that the job is charged to.
+    pub account: Option<&'a str>,
+    /// The size of the file to upload in bytes, if the client says it.
+    pub size: Option<u64>,
+    /// The host under which the client reached this service, if it says so.
+    pub host: Option<&'a str>,
 }
 
 /// Why a scheduler that keeps the output of jobs itself runs no transfer jobs.
@@ -102,8 +121,8 @@ pub async fn compress(
     check_pattern(options)?;
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
-    check_apart(source, target)?;
-    access.files().await?.apart(access.principal(), source, target, options).await?;
+    refuse_source_as_archive(source, target)?;
+    access.files().await?.check_archive_target(access.principal(), source, target, options).await?;
     submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
         .await
 }

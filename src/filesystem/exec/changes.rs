@@ -60,7 +60,7 @@ impl Changes for CommandFiles {
         packed
     }
 
-    async fn apart(
+    async fn check_archive_target(
         &self,
         principal: &Principal,
         source: &RemotePath,

@@ -60,12 +60,12 @@ async fn an_archive_of_a_link_does_not_take_the_place_of_what_it_leads_to(site: 
             assert!(error.to_string().contains("the source is a symbolic link to the target"), "{options:?}: {error}");
             assert_eq!(fs::read(site.local("data")).unwrap(), b"content", "{options:?}");
         }
-        let error = site.files.apart(&site.user, &source, &target, &options(false, None)).await.unwrap_err();
+        let error = site.files.check_archive_target(&site.user, &source, &target, &options(false, None)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
     }
     // A link is packed to where there is something else.
     let other = site.write("other", "content");
-    site.files.apart(&site.user, &site.path("current"), &other, &options(false, None)).await.unwrap();
+    site.files.check_archive_target(&site.user, &site.path("current"), &other, &options(false, None)).await.unwrap();
     site.files.compress(&site.user, &site.path("current"), &other, &CompressOptions::default()).await.unwrap();
     assert_eq!(site.names(), [&b"chain"[..], b"current", b"data", b"other"]);
 }
@@ -91,14 +91,14 @@ async fn an_archive_does_not_lie_in_what_it_is_to_hold_by_whatever_path(site: Si
             error.kind() == Kind::Invalid && error.to_string().contains("the target is inside the directory to pack"),
             "{target}: {error:?}"
         );
-        let error = site.files.apart(&site.user, &from, &to, &whole).await.expect_err(target);
+        let error = site.files.check_archive_target(&site.user, &from, &to, &whole).await.expect_err(target);
         assert_eq!(error.kind(), Kind::Invalid, "{target}: {error:?}");
         assert!(!site.local("d/new.tgz").exists() && fs::read_dir(site.local("d/sub")).unwrap().next().is_none(), "{target}");
     }
     // Beside it, with a name that begins as its own does, and into what a link leads to that is packed as a link.
     for (source, target) in [("d", "d2/new.tgz"), ("d", "d.tgz"), ("to-d", "d/link.tgz"), ("d/f", "d/f.tgz")] {
         let (from, to): (RemotePath, RemotePath) = (site.path(source), site.path(target));
-        site.files.apart(&site.user, &from, &to, &options(false, None)).await.unwrap();
+        site.files.check_archive_target(&site.user, &from, &to, &options(false, None)).await.unwrap();
         site.files.compress(&site.user, &from, &to, &CompressOptions::default()).await.unwrap();
     }
 }
@@ -112,7 +112,7 @@ async fn an_archive_of_what_matches_may_lie_in_its_source_and_does_not_hold_itse
         let (from, to, options) = (site.path(source), site.path(target), options(dereference, Some(".*")));
         // The second time there is an archive, which matches too.
         for _ in 0..2 {
-            site.files.apart(&site.user, &from, &to, &options).await.unwrap();
+            site.files.check_archive_target(&site.user, &from, &to, &options).await.unwrap();
             site.files.compress(&site.user, &from, &to, &options).await.unwrap();
             let listed = Command::new("tar").arg("tf").arg(site.local(target)).output().unwrap();
             let mut names: Vec<_> = str::from_utf8(&listed.stdout).unwrap().lines().map(|name| name.trim_start_matches("./")).collect();
