@@ -140,7 +140,7 @@ impl Driver {
     async fn change_to(&mut self, config: Config) -> Result<(), ReloadError> {
         let tls = config.server.tls.clone();
         let present = Arc::clone(&self.running.site);
-        tell_what_waits(&self.started_with, &config);
+        warn_about_restart_only_keys(&self.started_with, &config);
         let next = Arc::new(present.next(config)?);
         // The last step that can fail.
         match (&self.publish.tls, &tls) {
@@ -185,8 +185,8 @@ async fn close_when_unused(member: SiteMember, drained: CancellationToken) {
     }
 }
 
-/// Names the keys whose change has to wait for a start.
-fn tell_what_waits(started_with: &[(&'static str, Fingerprint)], next: &Config) {
+/// Warns about changed keys that take effect at the next start only.
+fn warn_about_restart_only_keys(started_with: &[(&'static str, Fingerprint)], next: &Config) {
     let waits = started_with.iter().zip(&next.fingerprints.at_start).filter(|(before, after)| before != after);
     for ((key, _), _) in waits {
         tracing::warn!("{key} differs from what this process was started with: it takes effect at the next start");

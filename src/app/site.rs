@@ -26,7 +26,7 @@ use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
 use crate::rest;
 use crate::scheduler::PushListener;
-use crate::service::{Gate, State, streaming};
+use crate::service::{Gate, State, streaming, uploads};
 use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
@@ -191,7 +191,7 @@ impl Site {
         let stop = CancellationToken::new();
         let upkeep = join_all(lanes().map(|lanes| lanes.upkeep(stop.clone())));
         let close = async {
-            streaming::settle(&self.state.gate).await;
+            tokio::join!(streaming::settle(&self.state.gate), uploads::settle(&self.state.gate));
             join_all(self.members.iter().map(|member| member.cluster.settle())).await;
             stop.cancel();
             join_all(lanes().map(|lanes| lanes.close())).await;

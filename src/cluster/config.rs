@@ -17,7 +17,7 @@ use crate::{filesystem, scheduler, ssh, transfer};
 pub struct Config {
     /// Name in URLs. Case is ignored.
     pub name: SystemName,
-    /// SSH access. Without this section the system has no files, and no scheduler whose commands run there.
+    /// SSH access. Without this section the system has no scheduler whose commands run there, and files only if its scheduler is `kubernetes`.
     pub ssh: Option<ssh::Config>,
     /// The batch scheduler. Without this section the system has no jobs.
     pub scheduler: Option<scheduler::Config>,

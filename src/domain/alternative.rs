@@ -18,6 +18,8 @@ pub enum Alternative {
     NewUpload,
     /// Have a job move the file.
     TransferJob,
+    /// Transfer the file by another method.
+    OtherMethod,
     /// Have a job pack the files.
     CompressJob,
     /// Have a job unpack the archive.

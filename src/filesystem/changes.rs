@@ -40,9 +40,9 @@ pub trait Changes: Send + Sync {
         options: &CompressOptions,
     ) -> Result<(), FilesystemError>;
 
-    /// Checks that the archive `target` of `source` would not take the place of what it is to hold, nor lie in it where it is packed whole,
+    /// Checks that the archive `target` would not replace `source`, and, if `source` is packed whole, that it would not lie inside it,
     /// whatever links the paths pass. Where no command can be run this is unknown, and not an error.
-    async fn apart(
+    async fn check_archive_target(
         &self,
         principal: &Principal,
         source: &RemotePath,

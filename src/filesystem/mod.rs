@@ -44,12 +44,14 @@ pub use storage::Storage;
 /// The maximum number of entries that a listing collects. A larger directory is read as a stream, by [`Entries::walk`].
 const MAX_ENTRIES: usize = 20_000;
 
-/// The reason why a name is not moved to another name of the same file.
-const SAME_FILE: &str =
-    "it is another name (a hard link) of the same file, and both names are as they were; remove the one that is not needed";
+/// The reason why nothing is moved or copied to another name of the same file or directory.
+const SAME_FILE: &str = "source and target are the same file (a hard link, or another path to it): nothing was changed";
 
 /// The reason why a link does not take the place of the file that it leads to.
-const LINK_TO_IT: &str = "one of the two is a link to the other";
+const LINK_TO_IT: &str = "the source is a symbolic link to the target: replacing the target would lose its content";
+
+/// The reason why an archive does not take the place of what it contains.
+pub const ARCHIVE_IS_SOURCE: &str = "the archive would replace its own source";
 
 /// Limits of file operations.
 #[derive(Clone, Copy, Debug)]

@@ -27,7 +27,7 @@ impl Rights {
         let mode = match acl {
             Acl::Same if owner.1 == self.owner.1 => self.mode,
             Acl::Same | Acl::Unknown => self.for_any_group(),
-            // The group's bits are the mask of a list, and others may be people whom the old list kept out.
+            // With an access control list, the group bits are its mask, and "others" may include users whom the old list denied.
             Acl::Differs => self.mode & 0o700,
         };
         // A program must not start to run as another user.

@@ -1,6 +1,6 @@
 //! The API: the only module of the server that knows axum and utoipa.
 //!
-//! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
+//! [`prompt`] and the three groups behind it show every route of the document; `kbatch` and `streaming` have theirs in their own `mod.rs`. A handler reads the request, calls one use case of `service`, and shapes the
 //! response. This module must not know how clusters are accessed, and contains no policy. To add an operation: a handler with its
 //! `#[utoipa::path]`, its shapes in the `model` beside it, a line in [`prompt`] or the groups behind it, and `goldcrest openapi` to write the document anew.
 

@@ -7,7 +7,7 @@ use super::counts::Action;
 use super::text::{Findings, check_line};
 use super::{Access, InvalidRequest, ServiceError};
 use crate::domain::{CompressOptions, Compression, DirectoryEntry, FileMode, RemotePath};
-use crate::filesystem::CopyOptions;
+use crate::filesystem::{ARCHIVE_IS_SOURCE, CopyOptions};
 
 /// Sets permission bits, given in octal or as a symbolic mode, and returns the changed entry.
 ///
@@ -86,7 +86,7 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
     check_pattern(&options)?;
     let source = access.path(source).await?;
     let target = access.path(target).await?;
-    check_apart(&source, &target)?;
+    refuse_source_as_archive(&source, &target)?;
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
     Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
@@ -162,10 +162,18 @@ pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequ
     }
 }
 
-/// Refuses an archive whose path is that of its source. Other paths to it or into it are detected on the cluster (`apart` in `place.sh`).
-pub(super) fn check_apart(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
+/// Refuses an archive whose path is that of its source. Other paths to it or into it are detected on the cluster (`refuse_archive_in_source` in `place.sh`).
+pub(super) fn refuse_source_as_archive(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
     if source == target {
-        return Err(InvalidRequest::new("target", "the archive cannot take the place of what it is to hold"));
+        return Err(InvalidRequest::new("target", ARCHIVE_IS_SOURCE));
+    }
+    Ok(())
+}
+
+/// Refuses a target that is its source, or lies in it. Other paths to it are detected on the cluster (`refuse_same_file` in `place.sh`).
+pub(super) fn refuse_target_in_source(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
+    if target.is_within(source) {
+        return Err(InvalidRequest::new("target", "it is, or lies in, what is to be copied or moved"));
     }
     Ok(())
 }
@@ -184,9 +192,7 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
 /// The target of a copy or a move, which is neither in its source nor a file system.
 async fn target_of(access: &Access, source: &RemotePath, target: &str, follows: bool) -> Result<RemotePath, ServiceError> {
     let target = access.new_name(target, source, follows).await?;
-    if target.is_within(source) {
-        return Err(InvalidRequest::new("target", "it is, or lies in, what is to be copied or moved").into());
-    }
+    refuse_target_in_source(source, &target)?;
     if access.cluster().holds_file_system(&target) {
         return Err(InvalidRequest::new("target", "a configured file system cannot be replaced").into());
     }

@@ -20,7 +20,7 @@ use crate::filesystem::{
 const DEFAULT_LINES: u64 = 10;
 
 /// The reason of the refusal if a directory has the path of a file to write.
-pub(super) const NAMES_THE_FILE: &str = "Is a directory: the path is that of the file itself";
+pub(super) const NAMES_THE_FILE: &str = "Is a directory: the path must name the file to write";
 
 /// The assumed size of a line for which memory is reserved before it is read, in bytes.
 const LIKELY_LINE_BYTES: u64 = 1024;

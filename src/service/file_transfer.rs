@@ -2,33 +2,15 @@
 //!
 //! To add a service: an arm in [`upload`], [`download`] and [`is_built`].
 
-use super::object_transfer::{self, ObjectDownload, ObjectTransferRequest, ObjectUpload};
-use super::streaming::{self, StreamRequest, StreamTransfer};
+use super::object_transfer::{self, ObjectDownload, ObjectUpload};
+use super::streaming::{self, StreamTransfer};
+use super::transfers::{FileTransferRequest, NO_SERVICE};
 use super::{Access, InvalidRequest, ServiceError};
 use crate::cluster::Cluster;
 use crate::transfer::{DataTransfer, Method};
 
-/// Why a system without a transfer service has no transfers by one.
-const NO_SERVICE: &str =
-    "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
-
 /// The reason for systems with no other service than one that is not built.
 const NO_CODE: &str = "The transfer method wormhole is not supported by this version: use the file operations upload and download, which take files of any size";
-
-/// A request for an upload or a download.
-#[derive(Clone, Copy, Debug)]
-pub struct FileTransferRequest<'a> {
-    /// The file on the system.
-    pub path: &'a str,
-    /// The method that the client requests; the system's default if absent.
-    pub method: Option<Method>,
-    /// The account that the job is charged to.
-    pub account: Option<&'a str>,
-    /// The size of the file to upload in bytes, if the client says it.
-    pub size: Option<u64>,
-    /// The host under which the client reached this service, if it says so.
-    pub host: Option<&'a str>,
-}
 
 /// An upload that has begun, and what the client does next.
 #[derive(Debug)]
@@ -67,8 +49,8 @@ fn is_built(service: &DataTransfer) -> bool {
 /// If the system has no such transfers, or the service refuses.
 pub async fn upload(access: &Access, request: FileTransferRequest<'_>) -> Result<FileUpload, ServiceError> {
     match service(access, request.method)? {
-        DataTransfer::S3(_) => object_transfer::upload(access, request.into(), request.size).await.map(FileUpload::Object),
-        DataTransfer::Streamer(streamer) => streaming::upload(access, streamer, request.into()).await.map(FileUpload::Stream),
+        DataTransfer::S3(_) => object_transfer::upload(access, request).await.map(FileUpload::Object),
+        DataTransfer::Streamer(streamer) => streaming::upload(access, streamer, request).await.map(FileUpload::Stream),
         DataTransfer::Wormhole(_) => Err(ServiceError::Unsupported(NO_CODE)),
     }
 }
@@ -79,8 +61,8 @@ pub async fn upload(access: &Access, request: FileTransferRequest<'_>) -> Result
 /// If the system has no such transfers, or the service refuses.
 pub async fn download(access: &Access, request: FileTransferRequest<'_>) -> Result<FileDownload, ServiceError> {
     match service(access, request.method)? {
-        DataTransfer::S3(_) => object_transfer::download(access, request.into()).await.map(FileDownload::Object),
-        DataTransfer::Streamer(streamer) => streaming::download(access, streamer, request.into()).await.map(FileDownload::Stream),
+        DataTransfer::S3(_) => object_transfer::download(access, request).await.map(FileDownload::Object),
+        DataTransfer::Streamer(streamer) => streaming::download(access, streamer, request).await.map(FileDownload::Stream),
         DataTransfer::Wormhole(_) => Err(ServiceError::Unsupported(NO_CODE)),
     }
 }
@@ -101,16 +83,4 @@ fn service(access: &Access, method: Option<Method>) -> Result<&DataTransfer, Ser
         let message = format!("Requested transfer method is not available. This system has {}{offer}", has.join(", "));
         InvalidRequest::new("method", message).into()
     })
-}
-
-impl<'a> From<FileTransferRequest<'a>> for ObjectTransferRequest<'a> {
-    fn from(request: FileTransferRequest<'a>) -> Self {
-        Self { path: request.path, account: request.account }
-    }
-}
-
-impl<'a> From<FileTransferRequest<'a>> for StreamRequest<'a> {
-    fn from(request: FileTransferRequest<'a>) -> Self {
-        Self { path: request.path, account: request.account, size: request.size, host: request.host }
-    }
 }

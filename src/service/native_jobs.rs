@@ -39,7 +39,7 @@ pub async fn remove_job(access: &Access, id: &str) -> Result<(), ServiceError> {
     Ok(change.end(removed)?)
 }
 
-/// The tasks of the caller's jobs, or of one of them, the oldest first. A job that there is not has none.
+/// The tasks of the caller's jobs, or of one of them, the oldest first. A job that does not exist has no tasks.
 ///
 /// # Errors
 /// As [`jobs`].

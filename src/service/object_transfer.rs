@@ -15,21 +15,8 @@ use crate::transfer::s3::{self, MultipartUpload, ObjectStore, Side};
 use super::audit::Change;
 use super::contents::NAMES_THE_FILE;
 use super::counts::Action;
-use super::transfers::{JobContext, TransferJob};
+use super::transfers::{FileTransferRequest, JobContext, NO_SERVICE, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
-
-/// The reason for systems without an object store.
-const NO_SERVICE: &str =
-    "No object store is set up on this system: use the file operations upload and download, which take files of any size";
-
-/// A request for an upload or a download.
-#[derive(Clone, Copy, Debug)]
-pub struct ObjectTransferRequest<'a> {
-    /// The file on the system.
-    pub path: &'a str,
-    /// The account that the job is charged to.
-    pub account: Option<&'a str>,
-}
 
 /// An upload that the store and a job wait for.
 #[derive(Debug)]
@@ -53,17 +40,17 @@ pub struct ObjectDownload {
     pub url: Secret,
 }
 
-/// Begins an upload of `size` bytes, which the caller then sends to the store, and submits the job that puts the file in place.
+/// Begins an upload of a file of the announced size, which the caller then sends to the store, and submits the job that puts the file in place.
 ///
 /// # Errors
 /// If the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
-pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<ObjectUpload, ServiceError> {
+pub async fn upload(access: &Access, request: FileTransferRequest<'_>) -> Result<ObjectUpload, ServiceError> {
     let (store, _) = store(access)?;
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
         return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
     }
-    let size = size.ok_or_else(|| InvalidRequest::new("size", "say how large the file is, in bytes"))?;
+    let size = request.size.ok_or_else(|| InvalidRequest::new("size", "say how large the file is, in bytes"))?;
     let parts = store.parts(size).map_err(|error| InvalidRequest::new("size", error.to_string()))?;
     let job_context = JobContext::of(access, request.account)?;
 
@@ -91,7 +78,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
 /// # Errors
 /// If the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
 /// scheduler does not take the job.
-pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<ObjectDownload, ServiceError> {
+pub async fn download(access: &Access, request: FileTransferRequest<'_>) -> Result<ObjectDownload, ServiceError> {
     let (store, config) = store(access)?;
     let source = access.path(request.path).await?;
     let job_context = JobContext::of(access, request.account)?;

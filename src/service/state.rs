@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
 
 use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
@@ -23,6 +24,8 @@ use crate::notify::Webhooks;
 pub struct State {
     /// The locks on resumable uploads.
     pub(super) uploads: Arc<UploadLocks>,
+    /// The tasks that add to resumable uploads.
+    pub(super) additions: TaskTracker,
     /// The work under way of each user.
     pub(super) limits: UserLimits,
     /// Searches in files under way.

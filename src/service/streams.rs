@@ -298,7 +298,7 @@ mod tests {
         let first = streams.claim("one").unwrap();
         assert!(streams.claim("one").is_none(), "two at the same time");
         drop(first);
-        let second = streams.claim("one").expect("the first was not let in");
+        let second = streams.claim("one").expect("the first was rejected");
         streams.remove(&second);
         assert!(streams.claim("one").is_none());
         add(&streams, "late", "ada");

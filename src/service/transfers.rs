@@ -8,10 +8,10 @@ use uuid::Uuid;
 use crate::cluster::{Cluster, NO_COMPUTE, NO_FILES};
 use crate::domain::{CompressOptions, Compression, JobDescription, JobId, RemotePath, Username, text_to_bytes};
 use crate::scheduler::CachedScheduler;
-use crate::transfer::{self, Directives, Operation};
+use crate::transfer::{self, Directives, Method, Operation};
 
 use super::audit::Change;
-use super::changes::{check_apart, check_pattern, refuse_file_system};
+use super::changes::{check_pattern, refuse_file_system, refuse_source_as_archive, refuse_target_in_source};
 use super::counts::Action;
 use super::{Access, InvalidRequest, ServiceError};
 
@@ -30,6 +30,25 @@ pub struct TransferJob {
     pub output_log: RemotePath,
     /// The file that takes its standard error: why it failed, if it does.
     pub error_log: RemotePath,
+}
+
+/// Why a system without a transfer service has no transfers by one.
+pub(super) const NO_SERVICE: &str =
+    "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
+
+/// A request for an upload or a download by a transfer service.
+#[derive(Clone, Copy, Debug)]
+pub struct FileTransferRequest<'a> {
+    /// The file on the system.
+    pub path: &'a str,
+    /// The method that the client requests; the system's default if absent.
+    pub method: Option<Method>,
+    /// The account that the job is charged to.
+    pub account: Option<&'a str>,
+    /// The size of the file to upload in bytes, if the client says it.
+    pub size: Option<u64>,
+    /// The host under which the client reached this service, if it says so.
+    pub host: Option<&'a str>,
 }
 
 /// Why a scheduler that keeps the output of jobs itself runs no transfer jobs.
@@ -52,18 +71,19 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 /// Submits a job that moves `source` to `target`.
 ///
 /// # Errors
-/// As [`submit`], and when the source is a configured file system itself.
+/// As [`submit`], when the source is a configured file system itself, and when it would be moved to where it is.
 pub async fn rename(access: &Access, source: &str, target: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
     let source = &access.entry_path(source, "source").await?;
     let target = &access.new_name(target, source, false).await?;
     refuse_file_system(access, source, "source")?;
+    refuse_same_place(source, target)?;
     submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
 }
 
 /// Submits a job that copies `source` to `target`; with `dereference` what links point to.
 ///
 /// # Errors
-/// As [`submit`].
+/// As [`submit`], and when the source would be copied to where it is.
 pub async fn copy(
     access: &Access,
     source: &str,
@@ -73,6 +93,7 @@ pub async fn copy(
 ) -> Result<TransferJob, ServiceError> {
     let source = &access.path(source).await?;
     let target = &access.new_name(target, source, dereference).await?;
+    refuse_same_place(source, target)?;
     submit(access, Action::TransfersCp, format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
 }
 
@@ -100,8 +121,8 @@ pub async fn compress(
     check_pattern(options)?;
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
-    check_apart(source, target)?;
-    access.files().await?.apart(access.principal(), source, target, options).await?;
+    refuse_source_as_archive(source, target)?;
+    access.files().await?.check_archive_target(access.principal(), source, target, options).await?;
     submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
         .await
 }
@@ -121,6 +142,15 @@ pub async fn extract(
     let target = &access.path(target).await?;
     submit(access, Action::TransfersExtract, format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account)
         .await
+}
+
+/// Refuses a target that is the source, lies in it, or is the directory that it is in: a directory takes what is moved or copied under its own name.
+fn refuse_same_place(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
+    refuse_target_in_source(source, target)?;
+    if source.parent().as_ref() == Some(target) {
+        return Err(InvalidRequest::new("target", "the source is in this directory already: give another directory, or a new name"));
+    }
+    Ok(())
 }
 
 /// Submits the job for an operation whose paths were checked.

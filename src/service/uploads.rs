@@ -4,6 +4,8 @@
 //! replica can continue it, also after a restart. It is not a secret and grants nothing: path policy and the caller's own
 //! permissions on the cluster are checked at each request.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::{StreamExt, stream};
@@ -21,10 +23,13 @@ use super::contents::{TransferForm, directory_in_place};
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::upload_files::UploadFiles;
-use super::{Access, InvalidRequest, ServiceError};
+use super::{Access, Gate, InvalidRequest, ServiceError};
 
 /// Seconds until an idle upload expires.
 pub const EXPIRES: i64 = 7 * 24 * 3600;
+
+/// Time limit for the additions under way when the process ends.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest metadata of an upload, in bytes; limited because it is part of a file name.
 const MAX_METADATA: usize = 2048;
@@ -92,7 +97,7 @@ pub struct NewUpload {
     pub metadata: String,
 }
 
-/// Begins an upload.
+/// Begins an upload. If that fails after the part was made, it is removed.
 ///
 /// # Errors
 /// If the path breaks the policy, the length is over the limit, or the cluster does not allow it.
@@ -115,13 +120,17 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<ResumableUpload, S
     change
         .end(files.begin_part(access.principal(), &part, &target).await)
         .map_err(|error| directory_in_place(error.showing(&part, &target)))?;
-    if length == 0 {
-        place(access, &upload, &target, &part).await.map_err(|error| showing(error, &part, &target))?;
+    if length == 0
+        && let Err(error) = place(access, &upload, &target, &part).await
+    {
+        // Its name is unknown to clients. If it cannot be removed now, the search for abandoned files finds it later.
+        let _ = files.remove(access.principal(), &part).await;
+        return Err(showing(error, &part, &target));
     }
     Ok(upload)
 }
 
-/// Begins an upload with its first content, and returns the number of bytes that have arrived. If that fails, nothing remains.
+/// Begins an upload with its first content, and returns the number of bytes that have arrived. If that fails, the part is removed.
 ///
 /// # Errors
 /// As [`begin`] and [`extend`].
@@ -158,7 +167,7 @@ async fn offset_of(access: &Access, upload: &ResumableUpload, target: &RemotePat
         Some((_, found)) => {
             if found.size >= upload.length {
                 let held = parts.hold(part).await?;
-                settle(&parts, part, &held, place(access, upload, target, &held).await).await?;
+                restore_name(&parts, part, &held, place(access, upload, target, &held).await).await?;
             }
             Ok(found.size)
         }
@@ -209,7 +218,7 @@ pub async fn extend(access: &Access, upload: &ResumableUpload, addition: Additio
     TransferForm::Stream.check(access, upload.length, Alternative::TransferJob)?;
     let Addition { offset, length: _, checked, content } = addition;
     let permit = TransferPermit::take(access)?;
-    let (access, upload) = (access.clone(), upload.clone());
+    let (state, access, upload) = (access.state().clone(), access.clone(), upload.clone());
     let work = async move {
         let _permit = permit;
         let (target, part) = upload.paths(&access)?;
@@ -225,15 +234,27 @@ pub async fn extend(access: &Access, upload: &ResumableUpload, addition: Additio
             added => added.map_err(Into::into),
         };
         let is_placed = outcome.as_ref().is_ok_and(|end| *end == upload.length);
-        let outcome = if is_placed { outcome } else { settle(&parts, &part, &held, outcome).await };
+        let outcome = if is_placed { outcome } else { restore_name(&parts, &part, &held, outcome).await };
         outcome.map_err(|error| showing(error, &part, &target))
     };
-    tokio::spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
+    state.additions.spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
+}
+
+/// Waits, when the process ends, until every part that is being added to has its name back. It takes a few seconds at most.
+pub async fn settle(gate: &Gate) {
+    let additions = gate.state().additions;
+    additions.close();
+    if tokio::time::timeout(SETTLE_TIMEOUT, additions.wait()).await.is_err() {
+        tracing::warn!(
+            left = additions.len(),
+            "resumable uploads were cut while they were added to: the next request continues with a copy"
+        );
+    }
 }
 
 /// Renames a part back after a request that did not put it in its place. It is not renamed if the cluster did not answer: what was
 /// sent may still be written, and the next request takes a copy.
-async fn settle<T>(
+async fn restore_name<T>(
     parts: &UploadFiles<'_>,
     part: &RemotePath,
     held: &RemotePath,

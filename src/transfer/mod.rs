@@ -76,8 +76,8 @@ impl Operation<'_> {
         }
     }
 
-    /// The batch script. `mark` is a name that no other job has.
-    fn script(&self, directives: &Directives, mark: &str) -> String {
+    /// The batch script.
+    fn script(&self, directives: &Directives) -> String {
         let script = Script::new(directives);
         match self {
             Self::Move { source, target } => script.path("source", source).path("target", target).program(include_str!("shell/move.sh")),
@@ -87,7 +87,7 @@ impl Operation<'_> {
                 .word("follow", if *dereference { "-L" } else { "" })
                 .program(include_str!("shell/copy.sh")),
             Self::Remove { path } => script.path("path", path).program(include_str!("shell/remove.sh")),
-            Self::Compress { source, target, options } => compress(script, source, target, options, mark),
+            Self::Compress { source, target, options } => compress(script, source, target, options),
             Self::Extract { source, target, compression } => script
                 .path("source", source)
                 .path("target", target)
@@ -97,22 +97,17 @@ impl Operation<'_> {
     }
 }
 
-fn compress(script: Script, source: &RemotePath, target: &RemotePath, options: &CompressOptions, mark: &str) -> String {
+fn compress(script: Script, source: &RemotePath, target: &RemotePath, options: &CompressOptions) -> String {
     let (directory, name) = source.in_directory();
     let script = script
         .value("directory", directory.as_bytes())
         .value("name", name)
         .path("target", target)
-        .path("temporary", &target.hidden_beside(mark))
         .word("compression", tar_option(options.compression))
-        .word("follow", if options.dereference { "--dereference" } else { "" });
+        .word("links", if options.dereference { "-L" } else { "-P" });
     match &options.match_pattern {
         None => script.program(include_str!("shell/compress.sh")),
-        Some(pattern) => script
-            .word("links", if options.dereference { "-L" } else { "-P" })
-            .value("pattern", pattern.as_bytes())
-            .path("list", &target.hidden_beside(&format!("{mark}.list")))
-            .program(include_str!("shell/compress_matching.sh")),
+        Some(pattern) => script.value("pattern", pattern.as_bytes()).program(include_str!("shell/compress_matching.sh")),
     }
 }
 
@@ -130,7 +125,7 @@ fn tar_option(compression: Compression) -> &'static str {
 ///
 /// The names of the logs are relative to the directory, so that nothing in its path is taken for a pattern of the scheduler.
 pub fn job(operation: &Operation<'_>, directives: &Directives, directory: &RemotePath, id: Uuid) -> JobDescription {
-    describe(operation.job_name(), operation.script(directives, &mark(id)), directory, id)
+    describe(operation.job_name(), operation.script(directives), directory, id)
 }
 
 /// A name that no other job has.

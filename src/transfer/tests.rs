@@ -182,7 +182,7 @@ proptest! {
             let options = CompressOptions { compression, dereference: false, match_pattern: matching.then(|| r"\(.\|\n\)*".to_owned()) };
             let packed = host.run_with(shell, &Operation::Compress { source: &from, target: &to, options: &options });
             // In the C locale `.` matches no byte above 127 everywhere; only that nothing is left is a failure.
-            if !(matching && String::from_utf8_lossy(&packed.stderr).contains("Nothing in it matches")) {
+            if !(matching && String::from_utf8_lossy(&packed.stderr).contains("nothing matches the pattern")) {
                 succeeded(&packed, "compressed");
                 prop_assert_eq!(host.names().len(), 3);
                 succeeded(&host.run_with(shell, &Operation::Extract { source: &to, target: &out, compression }), "extracted");
@@ -294,7 +294,7 @@ fn an_archive_does_not_take_the_place_of_what_it_packs_nor_a_link_that_of_its_fi
     for shell in &host.shells {
         for options in [&options, &matching] {
             let packed = host.run_with(shell, &Operation::Compress { source: &file, target: &same, options });
-            failed(&packed, "cannot take the place of what it is to hold");
+            failed(&packed, "the archive would replace its own source");
             failed(&host.run_with(shell, &Operation::Compress { source: &link, target: &file, options }), "are the same file");
         }
         failed(&host.run_with(shell, &Operation::Copy { source: &link, target: &file, dereference: false }), "are the same file");
@@ -315,7 +315,7 @@ fn an_archive_that_would_lie_in_what_it_packs_or_have_nothing_in_it_is_refused()
     for shell in &host.shells {
         let own = source.join(b"own");
         let whole = Operation::Compress { source: &source, target: &own, options: &CompressOptions::default() };
-        failed(&host.run_with(shell, &whole), "would lie in what it is to hold");
+        failed(&host.run_with(shell, &whole), "the target is inside the directory to pack");
         // The second time there is an archive, which matches too.
         for _ in 0..2 {
             succeeded(
@@ -327,7 +327,7 @@ fn an_archive_that_would_lie_in_what_it_packs_or_have_nothing_in_it_is_refused()
         assert_eq!(str::from_utf8(&listed.stdout).unwrap(), "./a[1]*\\b/big\n");
         std::fs::remove_file(host.path(b"a[1]*\\b/own")).unwrap();
         let nothing = Operation::Compress { source: &source, target: &old, options: &matching("x") };
-        failed(&host.run_with(shell, &nothing), "Nothing in it matches");
+        failed(&host.run_with(shell, &nothing), "nothing matches the pattern");
         assert_eq!(std::fs::read(host.path(b"old")).unwrap(), b"old");
         assert_eq!((host.names().len(), std::fs::read_dir(host.path(b"a[1]*\\b")).unwrap().count()), (2, 1));
     }
@@ -396,6 +396,29 @@ fn a_file_is_not_moved_onto_another_name_of_itself() {
     for shell in &host.shells {
         failed(&host.run_with(shell, &Operation::Move { source: &source, target: &target }), "another name of the same file");
         assert_eq!(host.names(), [&b"file"[..], b"hard"]);
+    }
+}
+
+#[test]
+fn nothing_is_copied_onto_itself_by_another_path() {
+    use std::os::unix::fs::MetadataExt;
+    let host = Host::new();
+    std::fs::create_dir_all(host.path(b"d/sub")).unwrap();
+    std::fs::write(host.path(b"d/sub/file"), "content").unwrap();
+    symlink("d", host.path(b"to-d")).unwrap();
+    std::fs::create_dir(host.path(b"other")).unwrap();
+    symlink("../d/sub", host.path(b"other/sub")).unwrap();
+    let inode = || host.path(b"d/sub/file").metadata().unwrap().ino();
+    let before = inode();
+    for shell in &host.shells {
+        for (source, target) in [("d/sub/file", "to-d/sub/file"), ("d/sub/file", "to-d/sub"), ("d/sub", "to-d"), ("d/sub", "other")] {
+            for dereference in [false, true] {
+                let (source, target) = (host.remote(source.as_bytes()), host.remote(target.as_bytes()));
+                let copied = host.run_with(shell, &Operation::Copy { source: &source, target: &target, dereference });
+                failed(&copied, "another name of the same file");
+                assert_eq!((inode(), std::fs::read_dir(host.path(b"d/sub")).unwrap().count()), (before, 1), "{target}");
+            }
+        }
     }
 }
 

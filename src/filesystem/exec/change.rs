@@ -13,13 +13,23 @@ pub struct ChangeCommand<'a> {
     pub what: What<'a>,
 }
 
+/// Parameter: path.
+const REMOVE_HIDDEN: &str = r#"'[ -L "$1" ] || chmod -R u+rwx -- "$1" 2>/dev/null; exec rm -r --interactive=never -- "$1"' sh"#;
+
 /// The changes.
 pub enum What<'a> {
     Mode(&'a FileMode),
-    Owner { user: &'a str, group: &'a str },
-    MakeDirectory { parents: bool },
+    Owner {
+        user: &'a str,
+        group: &'a str,
+    },
+    MakeDirectory {
+        parents: bool,
+    },
     LinkTo(&'a RemotePath),
     Remove,
+    /// Removes something of our own that never got to its place, also directories that their owner may not write to.
+    RemoveHidden,
     Touch,
 }
 
@@ -40,6 +50,7 @@ impl RemoteCommand for ChangeCommand<'_> {
             What::Touch => line.flag("sh -c").flag(TOUCH),
             // Not -f, for which a path that does not exist is no error.
             What::Remove => line.flag("rm -r --interactive=never --"),
+            What::RemoveHidden => line.flag("sh -c").flag(REMOVE_HIDDEN),
         };
         line.arg(self.path.as_bytes())
     }

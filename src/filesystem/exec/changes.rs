@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::CommandFiles;
-use super::archive::{Apart, Pack, Unpack};
+use super::archive::{CheckArchiveTarget, Pack, Unpack};
 use super::change::What;
 use super::copy::{Copy, Move};
 use crate::domain::{Alternative, FileMode, Principal, RemotePath};
@@ -60,14 +60,14 @@ impl Changes for CommandFiles {
         packed
     }
 
-    async fn apart(
+    async fn check_archive_target(
         &self,
         principal: &Principal,
         source: &RemotePath,
         target: &RemotePath,
         options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
-        self.run(principal, &[source, target], &Apart { seconds: self.seconds(), source, target, options }).await
+        self.run(principal, &[source, target], &CheckArchiveTarget { seconds: self.seconds(), source, target, options }).await
     }
 
     async fn extract(
@@ -84,7 +84,7 @@ impl Changes for CommandFiles {
         let unpacked = self.clearing(principal, &temporary, target, unpacked).await;
         self.sweep_into(principal, target);
         match unpacked {
-            Ok(placed) => placed.map_err(|misplaced| misplaced.error().showing(&temporary, target)),
+            Ok(placed) => placed.map_err(|failed| failed.error().showing(&temporary, target)),
             Err(error @ FilesystemError::TooSlow { .. }) => Err(error.partly_placed()),
             Err(error) => Err(error),
         }

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
-use super::archive::{Merge, Misplaced};
+use super::archive::{Merge, PlacementError};
+use super::change::What;
 use super::content::{FileKind, Range, Sha256, Unreadable};
 use super::copy::Move;
 use super::errors::line_error;
@@ -17,8 +18,8 @@ use crate::domain::{Alternative, ByteRange, Checksum, Content, FileType, FileVer
 use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{
-    ArchiveFormat, Changes, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part,
-    PartOptions, Placed, UploadOptions, regular,
+    ArchiveFormat, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions,
+    Placed, UploadOptions, regular,
 };
 use crate::ssh::CommandError;
 
@@ -110,6 +111,7 @@ impl Contents for CommandFiles {
             futures::future::ready(piece.ok().map(Ok))
         });
         let fed = scripts::feed(&mut stream, content.boxed(), Some(length.saturating_sub(offset)), self.settings.stall).await;
+        let fed = fed.map_err(|error| if let FilesystemError::TooLarge(_) = error { FilesystemError::TooLarge(length) } else { error });
         drop(stream);
         let failure = failure.lock().take();
         let outcome = match (fed, failure) {
@@ -169,7 +171,7 @@ impl Contents for CommandFiles {
         let folder = if exists { temporary_in(target) } else { temporary_beside(target) };
         let temporary = self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone()));
         let content = if format == ArchiveFormat::Tar { streamed::with_its_end(content, target.clone()) } else { content };
-        let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format)).await?;
+        let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format, exists)).await?;
         let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
         drop(stream);
         let placed = async {
@@ -213,7 +215,7 @@ impl CommandFiles {
         if exists {
             let merge = Merge { seconds: self.long_seconds(), unpacked: folder, target, begun };
             match self.run_long(principal, &[folder, target], &merge).await {
-                Ok(placed) => placed.map_err(Misplaced::error)?,
+                Ok(placed) => placed.map_err(PlacementError::error)?,
                 Err(error @ FilesystemError::Command(CommandError::Exit { exit: 124, .. })) => return Err(error.partly_placed()),
                 Err(error) => return Err(error),
             }
@@ -299,12 +301,12 @@ impl CommandFiles {
     /// Removes a folder, which the command that fills it may still be about to leave.
     pub(super) async fn discard_folder(self, principal: Principal, folder: RemotePath) -> Result<(), FilesystemError> {
         for _ in 0..streamed::REMOVAL_ATTEMPTS {
-            if let error @ Err(FilesystemError::NotFound(_)) = self.remove(&principal, &folder).await {
+            if let error @ Err(FilesystemError::NotFound(_)) = self.change(&principal, &folder, What::RemoveHidden).await {
                 return error;
             }
             tokio::time::sleep(streamed::REMOVAL_PAUSE).await;
         }
-        self.remove(&principal, &folder).await
+        self.change(&principal, &folder, What::RemoveHidden).await
     }
 
     async fn place(

@@ -11,10 +11,10 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`. A file keeps the group and rights of its source, or
 /// has fewer.
-const COPY: &str = r#"vacant cp "$3" "$4" || exit; only_new=$((1 - $4)); if [ -d "$3" ] && [ ! -L "$3" ]; then echo "cp: $3: Is a directory" >&2; exit 1; fi; [ "$5" = -L ] || itself cp "$1" "$3" || exit; guarded "$2" copied "$1" "$2" "$3" "$5""#;
+const COPY: &str = r#"refuse_existing cp "$3" "$4" || exit; if [ -d "$3" ] && [ ! -L "$3" ]; then echo "cp: $3: Is a directory" >&2; exit 1; fi; refuse_same_file cp "$1" "$3" "$5" || exit; with_cleanup "$2" copy_to "$1" "$2" "$3" "$5" "$4""#;
 
 /// Parameters: source, temporary name, target, whether to overwrite.
-const MOVE: &str = r#"vacant mv "$3" "$4" || exit; only_new=$((1 - $4)); guarded "$2" moved "$1" "$2" "$3""#;
+const MOVE: &str = r#"refuse_existing mv "$3" "$4" || exit; with_cleanup "$2" move_to "$1" "$2" "$3" "$4""#;
 
 /// Copies a file, a link or a tree.
 pub struct Copy<'a> {

@@ -2,7 +2,7 @@
 
 use crate::domain::RemotePath;
 use crate::filesystem::temporary::{is_beside, is_named_in, is_within};
-use crate::filesystem::{FilesystemError, LINK_TO_IT, SAME_FILE};
+use crate::filesystem::{ARCHIVE_IS_SOURCE, FilesystemError, LINK_TO_IT, SAME_FILE};
 use crate::ssh::{CommandError, TransportError};
 
 /// The trait's error for a command on `paths`. It names the first if the message names none of them.
@@ -104,10 +104,10 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         ("unexpected end of file", "the archive is cut short"),
         ("Unexpected EOF in archive", "the archive is cut short"),
         ("Unexpected end of input", "the archive is cut short"),
-        ("the archive cannot take the place of what it is to hold", "the archive cannot take the place of what it is to hold"),
-        ("the archive would lie in what it is to hold", "the archive would lie in what it is to hold: put it beside that"),
-        ("nothing matches the pattern", "nothing in it matches the pattern, so that there is nothing to pack"),
-        ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
+        ("the archive would replace its own source", ARCHIVE_IS_SOURCE),
+        ("the target is inside the directory to pack", "the target is inside the directory to pack: choose a target outside it"),
+        ("nothing matches the pattern", "nothing in it matches the pattern"),
+        ("file changed as we read it", "it changed while it was packed"),
         ("is another name of the same file", SAME_FILE),
         ("are the same file", LINK_TO_IT),
         ("into itself", COPIED_INTO_ITSELF),

@@ -44,7 +44,7 @@ use sweep::Sweep;
 pub struct CommandFiles {
     transport: Arc<dyn Transport>,
     settings: Settings,
-    /// The limits, which also apply to SFTP, because it delegates unsupported operations.
+    /// The hidden files under way, also those of SFTP, which delegates what it cannot do.
     pub(super) temporaries: Temporaries,
     pub(super) placing: Arc<PlacingLocks>,
 }

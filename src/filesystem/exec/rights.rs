@@ -72,7 +72,7 @@ pub struct Narrow<'a> {
 
 /// Parameters: file, its size and owner, mode.
 const NARROW: &str =
-    r#"[ -f "$1" ] && { same "$1" && [ "$(stat -L --format="%s %u" /dev/fd/3)" = "$2" ] && chmod -- "$3" /dev/fd/3; } 3<"$1""#;
+    r#"[ -f "$1" ] && { is_only_name "$1" && [ "$(stat -L --format="%s %u" /dev/fd/3)" = "$2" ] && chmod -- "$3" /dev/fd/3; } 3<"$1""#;
 
 impl RemoteCommand for Narrow<'_> {
     type Output = ();
@@ -89,7 +89,7 @@ impl RemoteCommand for Narrow<'_> {
 
 const KEEP_ACL: &str = concat!(
     r#"l=$(ls -ldnqL -- "$1" "$2" | cut -c11) || exit; case $l in *+*) ;; *) echo same; exit;; esac; "#,
-    r#"[ -f "$2" ] && { [ -n "$4" ] && same "$2" && [ "$(stat -L --format="%s %u" /dev/fd/3)" = "$3" ] && acl /dev/fd/3 "$1" && echo same || echo differs; } 3<"$2""#
+    r#"[ -f "$2" ] && { [ -n "$4" ] && is_only_name "$2" && [ "$(stat -L --format="%s %u" /dev/fd/3)" = "$3" ] && copy_acl /dev/fd/3 "$1" && echo same || echo differs; } 3<"$2""#
 );
 
 impl RemoteCommand for KeepAcl<'_> {
@@ -107,5 +107,56 @@ impl RemoteCommand for KeepAcl<'_> {
             b"differs" => Ok(Acl::Differs),
             _ => Err(CommandError::exit(&raw)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_appears_at_a_target_that_is_not_to_be_overwritten_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::write(at("new"), "new").unwrap();
+        let rename = |target: &str| {
+            let program = with_functions(r#"rename_to mv "$1" "$2" 0"#);
+            Command::new("sh").args(["-c", &program, "sh"]).arg(at("new")).arg(at(target)).output().unwrap()
+        };
+        std::fs::write(at("file"), "old").unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        symlink("nowhere", at("link")).unwrap();
+        for target in ["file", "directory", "link"] {
+            let output = rename(target);
+            assert!(!output.status.success() && output.stderr.ends_with(b": File exists\n"), "{target}: {output:?}");
+            assert!(at("new").exists(), "{target}");
+        }
+        assert_eq!(std::fs::read(at("file")).unwrap(), b"old");
+        assert!(rename("free").status.success() && at("free").exists());
+        assert!(!rename("free").status.success());
+    }
+
+    #[test]
+    fn a_directory_under_a_name_that_leads_elsewhere_by_now_keeps_its_mode() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for name in ["mine", "theirs"] {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let found = at("mine").metadata().unwrap();
+        let inode = format!("{} {}", found.dev(), found.ino());
+        let set = |name: &str| {
+            let program = with_functions(r#"set_directory "$1" "$2" 755 2020-02-02"#);
+            Command::new("sh").args(["-c", &program, "sh"]).arg(at(name)).arg(&inode).status().unwrap().success()
+        };
+        let mode = |name: &str| at(name).metadata().unwrap().mode() & 0o777;
+        assert!(!set("theirs") && !set("none"));
+        assert_eq!((mode("mine"), mode("theirs")), (0o700, 0o700));
+        assert!(set("mine"));
+        assert_eq!((mode("mine"), at("mine").metadata().unwrap().mtime() < 1_600_000_000), (0o755, true));
     }
 }

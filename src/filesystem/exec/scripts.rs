@@ -46,7 +46,7 @@ pub fn send(path: &RemotePath, version: &FileVersion, range: &Range<u64>) -> Com
 pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
     let line = CommandLine::new("env LC_ALL=C sh -c");
     let line = match is_private {
-        true => line.flag(r#"'umask 077; { set -C; { chmod 600 -- "$1" && cat; } > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
+        true => line.flag(r#"'umask 077; { set -C; { chmod 600 /dev/fd/1 && cat; } > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
         false => line.flag(r#"'{ set -C; cat > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
     };
     line.flag("sh").arg(temporary.as_bytes())
@@ -54,7 +54,7 @@ pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
 
 /// Parameters: file, the size that it has to have.
 const EXTEND: &str = concat!(
-    r#"{ [ -f "$1" ] || { stat -- "$1" >/dev/null && echo "$1: it changed meanwhile"; exit 0; }; { same "$1" || { echo "$1: it changed meanwhile"; exit 0; }; "#,
+    r#"{ [ -f "$1" ] || { stat -- "$1" >/dev/null && echo "$1: it changed meanwhile"; exit 0; }; { is_only_name "$1" || { echo "$1: it changed meanwhile"; exit 0; }; "#,
     r#"s=$(stat -L --format=%s /dev/fd/3) || exit 0; [ "$s" = "$2" ] || { echo "ends at $s"; exit 0; }; "#,
     r#"cat >&3 && stat -L --format=%s /dev/fd/3; } 3>>"$1"; } 2>&1"#
 );
@@ -66,7 +66,7 @@ pub fn extend(part: &RemotePath, offset: u64) -> CommandLine {
 }
 
 /// Parameters: file, size.
-const CUT: &str = r#"[ -f "$1" ] && { same "$1" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#;
+const CUT: &str = r#"[ -f "$1" ] && { is_only_name "$1" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#;
 
 /// Makes an empty file that must not exist, or cuts one to a size.
 pub struct Resize<'a> {
@@ -85,7 +85,7 @@ impl RemoteCommand for Resize<'_> {
         let line = command(self.seconds);
         match (self.to, self.private) {
             (Some(size), _) => line.flag("sh -c").arg(with_functions(CUT)).flag("sh").arg(self.part.as_bytes()).arg(size.to_string()),
-            (None, true) => line.flag(r#"sh -c 'umask 077; set -C; : > "$1" && chmod 600 -- "$1"' sh"#).arg(self.part.as_bytes()),
+            (None, true) => line.flag(r#"sh -c 'umask 077; set -C; chmod 600 /dev/fd/1 > "$1"' sh"#).arg(self.part.as_bytes()),
             (None, false) => line.flag(r#"sh -c 'set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
         }
     }
@@ -258,9 +258,9 @@ fn found(line: &str) -> Option<Found> {
 /// Parameters: file, target, its size, what has to be at the target: `new`, or `SIZE MTIME INODE`, or nothing. Exit statuses: 8 when the
 /// name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
 const PLACE: &str = concat!(
-    r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { same "$1" || exit 8; "#,
+    r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { is_only_name "$1" || exit 8; "#,
     r#"[ "$(stat -L --format=%s /dev/fd/3)" = "$3" ] || exit 10; "#,
-    r#"case $4 in new) ;; *) [ -e "$2" ] && { rights /dev/fd/3 "$2" || exit; };; esac; same "$1" || exit; "#,
+    r#"case $4 in new) ;; *) [ -e "$2" ] && { copy_rights /dev/fd/3 "$2" || exit; };; esac; is_only_name "$1" || exit; "#,
     // A second name for a file is refused where that name is taken, by whomever it was taken meanwhile.
     r#"case $4 in new) ln -T -- "$1" "$2" && rm -f -- "$1"; exit;; ?*) [ "$(stat --format="%s %Y %i" -- "$2")" = "$4" ] || exit 9;; esac; "#,
     r#"mv -f -T -- "$1" "$2"; } 3<"$1""#

@@ -46,16 +46,17 @@ pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
         .arg(option(format))
 }
 
-/// Unpacks standard input into a new directory, and says how it went.
-pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
+/// Unpacks standard input into a new directory, and says how it went. A private directory is open to its owner alone.
+pub fn unpack(directory: &RemotePath, format: ArchiveFormat, is_private: bool) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
         // Only the end of tar's messages is kept: there may be one per member, and they are read only at the end.
         .flag(concat!(
-            r#"'r=$({ mkdir -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --ignore-zeros --file=- --force-local --no-unquote "$2" --directory="$1" "#,
+            r#"'r=$({ mkdir $3 -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --ignore-zeros --file=- --force-local --no-unquote "$2" --directory="$1" "#,
             r#"&& echo "all is unpacked since $s"; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
         ))
         .arg(directory.as_bytes())
         .arg(option(format))
+        .arg(if is_private { "-m700" } else { "" })
 }
 
 /// The content of an archive without compression, which fails at its end if it is not that of an archive: GNU tar takes one that was cut between

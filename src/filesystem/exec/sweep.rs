@@ -13,7 +13,9 @@ const SWEEP: &str = concat!(
     r#"m=$1 n=$2; shift 2; for d in "$@"; do cd -- "$d" && find . -mindepth 1 -maxdepth 1 -regextype posix-extended -user "$(id -u)" "(" "#,
     r#"-not -type d -cmin "+$m" -regex "[.]/[.].*[.]goldcrest-[0-9a-f]{32}" -o "#,
     r#"-cmin "+$n" -regex "[.]/([.].*)?[.]goldcrest-(upload-)?[0-9a-f]{32}(-[0-9a-f]{16})?" -o "#,
-    r#"-type d -cmin "+$n" -regex "[.]/[.]goldcrest-[0-9A-Za-z]{16}" ")" -exec rm -rf -- {} + || exit; done"#,
+    r#"-type d -cmin "+$n" -regex "[.]/[.]goldcrest-[0-9A-Za-z]{16}" ")" "#,
+    // In a directory that its owner may not write to, nothing can be removed.
+    r#""(" -not -type d -o -exec chmod -R u+rwx -- {} ";" -o -true ")" -exec rm -rf -- {} + || exit; done"#,
 );
 
 /// Removes abandoned temporary files in directories.

@@ -68,14 +68,14 @@ impl Changes for Sftp {
         self.exec.compress(principal, source, target, options).await
     }
 
-    async fn apart(
+    async fn check_archive_target(
         &self,
         principal: &Principal,
         source: &RemotePath,
         target: &RemotePath,
         options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
-        match self.exec.apart(principal, source, target, options).await {
+        match self.exec.check_archive_target(principal, source, target, options).await {
             Err(error) if no_command(&error) => Ok(()),
             result => result,
         }
@@ -149,6 +149,13 @@ impl Sftp {
         }
     }
 
+    /// Whether a command finds that the source of a copy is the same file as the target. Where none can be run this is unknown: a copy that was made
+    /// before has the attributes of its source too.
+    async fn is_same_file(&self, principal: &Principal, source: &RemotePath, target: &RemotePath, dereference: bool) -> bool {
+        let found = futures::join!(self.exec.stat(principal, source, dereference), self.exec.stat(principal, target, false));
+        matches!(found, (Ok(source), Ok(target)) if (source.dev, source.ino) == (target.dev, target.ino))
+    }
+
     /// Whether a link is to take the place of something else. If it leads there, the content would be lost, which a command sees for certain.
     async fn is_link_over_other(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
         let is_link = async |path| {
@@ -175,7 +182,7 @@ impl Sftp {
     ) -> Result<(), FilesystemError> {
         let look = |session: Arc<Session>| async move { Ok((copy::look(&session, source, target, options).await?, session)) };
         let (found, session) = self.sessions.run(principal, true, look).await?;
-        let (overwrite, means) = (options.overwrite, copy::Means { sessions: &self.sessions, exec: &self.exec, principal });
+        let (overwrite, context) = (options.overwrite, copy::CopyContext { sessions: &self.sessions, exec: &self.exec, principal });
         match found {
             copy::Source::Link(points_to) => {
                 if overwrite && self.is_link_over_other(principal, source, target).await {
@@ -184,17 +191,20 @@ impl Sftp {
                         result => return result,
                     }
                 }
-                copy::link(&session, means, &points_to, target, overwrite).await
+                copy::link(&session, context, &points_to, target, overwrite).await
             }
-            copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
-                true => copy::file(&session, means, source, &found, target, overwrite, None).await,
+            copy::Source::File { is_like_target: true, .. } if self.is_same_file(principal, source, target, options.dereference).await => {
+                Err(FilesystemError::WrongType { path: target.clone(), reason: SAME_FILE })
+            }
+            copy::Source::File { found, .. } if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
+                true => copy::file(&session, context, source, &found, target, overwrite, None).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.
-                false => copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, None).await,
+                false => copy::file(&*self.sessions.bulk(principal).await?, context, source, &found, target, overwrite, None).await,
             },
-            copy::Source::File(found) => match self.exec.copy(principal, source, target, options).await {
+            copy::Source::File { found, .. } => match self.exec.copy(principal, source, target, options).await {
                 Err(error) if no_command(&error) => {
                     let content = self.download(principal, source, None, None).await?.content;
-                    copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, Some(content)).await
+                    copy::file(&*self.sessions.bulk(principal).await?, context, source, &found, target, overwrite, Some(content)).await
                 }
                 result => result,
             },

@@ -22,7 +22,12 @@ const PIECE: u64 = 16 * 1024 * 1024;
 /// The source of a copy.
 pub enum Source {
     /// A regular file.
-    File(Attributes),
+    File {
+        /// Its attributes.
+        found: Attributes,
+        /// Whether what is at the target has the same, so that it can be the same file.
+        is_like_target: bool,
+    },
     /// A link, with its target.
     Link(bytes::Bytes),
     /// A directory.
@@ -41,6 +46,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     let asked = Request::Lstat { path: bytes(target) };
     let (found, there) = futures::join!(attributes(session, source, &request), attributes(session, target, &asked));
     let found = found?;
+    let is_like_target = there.as_ref().is_ok_and(|there| *there == found);
     match there.map(|there| kind(&there)) {
         Err(FilesystemError::NotFound(_)) => {}
         Err(error) => return Err(error),
@@ -49,7 +55,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
         Ok(_) => {}
     }
     match kind(&found) {
-        FileType::Regular => Ok(Source::File(found)),
+        FileType::Regular => Ok(Source::File { found, is_like_target }),
         FileType::Directory => Ok(Source::Directory),
         FileType::Symlink => match session.request(&Request::Readlink { path: bytes(source) }).await {
             Ok(Response::Name { entries }) if entries.len() == 1 => Ok(Source::Link(entries[0].name.clone())),
@@ -62,7 +68,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
 
 /// The connections by which a copy is made, and its user.
 #[derive(Clone, Copy)]
-pub struct Means<'a> {
+pub struct CopyContext<'a> {
     pub sessions: &'a Arc<Sessions>,
     pub exec: &'a CommandFiles,
     pub principal: &'a Principal,
@@ -75,14 +81,14 @@ pub struct Means<'a> {
 /// If the server refuses. The target is then unchanged.
 pub async fn file(
     session: &Arc<Session>,
-    means: Means<'_>,
+    context: CopyContext<'_>,
     source: &RemotePath,
     found: &Attributes,
     target: &RemotePath,
     overwrite: bool,
     content: Option<ContentStream>,
 ) -> Result<(), FilesystemError> {
-    let temporary = UnplacedCopy::new(session, means, target);
+    let temporary = UnplacedCopy::new(session, context, target);
     let rights = Rights { mode: found.mode.unwrap_or(0o600) & 0o7777, owner: found.owner.unwrap_or((u32::MAX, u32::MAX)) };
     // The copy must not be readable by more users than the file; the missing permissions are added when it is complete.
     let attributes = Attributes::with_mode(rights.for_any_group() & 0o777);
@@ -105,7 +111,7 @@ pub async fn file(
     let copied = set_group(session, &to, target, &rights).await?;
     let acl = match rights.mode & 0o077 {
         0 => Acl::Same,
-        _ => means.exec.keep_acl(means.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
+        _ => context.exec.keep_acl(context.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
     let wanted = Properties { rights: Some((rights, acl)), times: found.times };
     let finished = finish(session, to, target, Some(&temporary.path), size, wanted).await;
@@ -133,12 +139,12 @@ async fn data(session: &Session, from: &Handle, to: &Handle, size: u64) -> Resul
 /// If the server refuses. The target is then unchanged.
 pub async fn link(
     session: &Arc<Session>,
-    means: Means<'_>,
+    context: CopyContext<'_>,
     points_to: &bytes::Bytes,
     target: &RemotePath,
     overwrite: bool,
 ) -> Result<(), FilesystemError> {
-    let temporary = UnplacedCopy::new(session, means, target);
+    let temporary = UnplacedCopy::new(session, context, target);
     let request = Request::Symlink { target: points_to.clone(), link: bytes(&temporary.path) };
     if let Err(failure) = session.command(&request).await {
         return Err(not_written(session, target, failure).await.beside(target));
@@ -154,10 +160,10 @@ struct UnplacedCopy {
 }
 
 impl UnplacedCopy {
-    fn new(session: &Arc<Session>, means: Means<'_>, target: &RemotePath) -> Self {
+    fn new(session: &Arc<Session>, context: CopyContext<'_>, target: &RemotePath) -> Self {
         let path = temporary_beside(target);
-        let removal = discard(Arc::clone(means.sessions), means.principal.clone(), Arc::clone(session), path.clone());
-        Self { session: Arc::clone(session), path, temporary: means.exec.temporaries.add(removal) }
+        let removal = discard(Arc::clone(context.sessions), context.principal.clone(), Arc::clone(session), path.clone());
+        Self { session: Arc::clone(session), path, temporary: context.exec.temporaries.add(removal) }
     }
 
     async fn place(self, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {

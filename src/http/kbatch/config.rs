@@ -9,12 +9,10 @@ use serde_json::{Map, Value, json};
 use super::dictionary::Unusable;
 use super::submission::{self, PARTITION_KEY};
 use crate::domain::SystemName;
-
-/// The largest code that a job can have in Kubernetes: a Secret holds 1 MiB, with its variables.
-const MAX_CODE_SIZE: usize = 1024 * 1024 - 1024;
+use crate::scheduler::kubernetes::MAX_CONTENT;
 
 /// The first parts of paths that are Goldcrest's own.
-const OWN_PATHS: [&str; 7] = ["compute", "filesystem", "status", "docs", "redoc", "openapi.json", "streams"];
+const OWN_PATHS: [&str; 6] = ["compute", "filesystem", "status", "docs", "redoc", "openapi.json"];
 
 /// The routes of kbatch-proxy for its unchanged clients, over one system whose scheduler is Kubernetes. If the section is there, the variables
 /// `KBATCH_*` of kbatch-proxy fill in what the file leaves out.
@@ -32,7 +30,7 @@ pub struct KbatchConfig {
     /// Sizes of jobs that users choose from by name. Everybody can read them, without a token.
     #[serde(default)]
     pub profiles: BTreeMap<String, KbatchProfile>,
-    /// Job whose members lie over those of the users' jobs, as for `kubectl apply`; lists are put together. It may have what a job of kbatch's
+    /// Job template whose members override those of the users' jobs, as for `kubectl apply`; lists are concatenated. It may have what a job of kbatch's
     /// clients may have.
     #[serde(default)]
     pub job_template: Option<Value>,
@@ -97,7 +95,7 @@ impl KbatchConfig {
                 "small letters, digits, - and _ between slashes, no slash at the end, and no path of Goldcrest's: /services/kbatch";
             add("prefix", format!("is no path for the routes: {}", self.prefix), allowed);
         }
-        if !(1..=MAX_CODE_SIZE).contains(&self.max_code_size) {
+        if !(1..=MAX_CONTENT).contains(&self.max_code_size) {
             add("max_code_size", "is out of range".to_owned(), "from 1 to 1047552 bytes");
         }
         for (name, profile) in &self.profiles {

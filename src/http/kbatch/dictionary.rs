@@ -97,19 +97,19 @@ impl Dictionary {
     /// Ends the reading.
     ///
     /// # Errors
-    /// If a member is left that says something.
+    /// If a member is left that is set.
     pub(super) fn end(self) -> Result<(), Unusable> {
-        let left = self.members.iter().find_map(|(name, value)| telling(&self.path(name), value));
+        let left = self.members.iter().find_map(|(name, value)| first_set(&self.path(name), value));
         left.map_or(Ok(()), |path| Err(Unusable::new(path, "cannot be given here")))
     }
 }
 
-/// The path of the first value that says something.
-fn telling(path: &str, value: &Value) -> Option<String> {
+/// The path of the first value that is neither null, false nor empty.
+fn first_set(path: &str, value: &Value) -> Option<String> {
     match value {
         Value::Null | Value::Bool(false) => None,
         Value::Array(elements) if elements.is_empty() => None,
-        Value::Object(members) => members.iter().find_map(|(name, value)| telling(&format!("{path}.{name}"), value)),
+        Value::Object(members) => members.iter().find_map(|(name, value)| first_set(&format!("{path}.{name}"), value)),
         _ => Some(path.to_owned()),
     }
 }

@@ -111,8 +111,8 @@ fn camel_case(name: &str) -> String {
 /// # Errors
 /// If a member has a value and is not known, or has a value of another form.
 pub(super) fn without_nulls(model: &str, dictionary: &Value, path: &str) -> Result<Value, Unusable> {
-    let Value::Object(entries) = dictionary else { return Err(Unusable::new(path, "is no dictionary")) };
-    let Some(members) = MODELS.get(model) else { return Err(Unusable::new(path, "is of a kind that is not known")) };
+    let Value::Object(entries) = dictionary else { return Err(Unusable::new(path, "must be a dictionary")) };
+    let Some(members) = MODELS.get(model) else { return Err(Unusable::new(path, "has an unknown object kind")) };
     let mut kept = Map::new();
     for (name, value) in entries.iter().filter(|(_, value)| !value.is_null()) {
         let Some(member) = members.iter().find(|member| member.name == name || member.wire == *name) else {
@@ -129,22 +129,22 @@ fn read(form: Form, value: &Value, path: &str) -> Result<Option<Value>, Unusable
     let plain = |is_usable: bool, reason: &'static str| if is_usable { Ok(Some(value.clone())) } else { Err(Unusable::new(path, reason)) };
     let values = |is_usable: fn(&Value) -> bool| value.as_object().map(|entries| entries.values().all(is_usable));
     match form {
-        Form::Text | Form::Time => plain(value.is_string(), "is no text"),
-        Form::Number => plain(value.is_i64(), "is no whole number"),
-        Form::Bool => plain(value.is_boolean(), "is neither true nor false"),
+        Form::Text | Form::Time => plain(value.is_string(), "must be a string"),
+        Form::Number => plain(value.is_i64(), "must be a whole number"),
+        Form::Bool => plain(value.is_boolean(), "must be true or false"),
         Form::Any => Ok(Some(value.clone())),
         Form::Never => Ok(None),
         Form::Map => match values(Value::is_string) {
-            Some(are_texts) => plain(are_texts, "has values that are no texts"),
-            None => plain(false, "is no dictionary"),
+            Some(are_texts) => plain(are_texts, "must have only strings as values"),
+            None => plain(false, "must be a dictionary"),
         },
         Form::Amounts => match values(|value| value.is_string() || value.is_number()) {
-            Some(are_amounts) => plain(are_amounts, "has values that are no amounts"),
-            None => plain(false, "is no dictionary"),
+            Some(are_amounts) => plain(are_amounts, "must have only strings or numbers as values"),
+            None => plain(false, "must be a dictionary"),
         },
         Form::Model(model) => without_nulls(model, value, path).map(Some),
         Form::List(element) => {
-            let Value::Array(elements) = value else { return Err(Unusable::new(path, "is no list")) };
+            let Value::Array(elements) = value else { return Err(Unusable::new(path, "must be a list")) };
             let read_one = |(index, value)| read(Form::read(element), value, &format!("{path}[{index}]"));
             let elements: Result<Vec<_>, _> = elements.iter().enumerate().map(read_one).collect();
             Ok(Some(elements?.into_iter().flatten().collect()))

@@ -33,7 +33,7 @@ pub(super) struct Additions<'a> {
 /// Reads a job.
 ///
 /// # Errors
-/// The first member that is not understood, or that asks for what there is not.
+/// The first member that is unknown or unsupported.
 pub(super) fn job(written: &Value, code: Option<Arc<[u8]>>, site: Additions<'_>) -> Result<Submission, Unusable> {
     let mut written = without_nulls("V1Job", written, "job")?;
     if let Some(template) = site.template {
@@ -106,7 +106,7 @@ fn template_of(template: &Value) -> Result<Value, Unusable> {
     Ok(template)
 }
 
-/// The site's values lie over those of the user; lists are put together.
+/// The site's values override those of the user; lists are concatenated.
 fn merge(user: &mut Value, site: &Value) {
     match (user, site) {
         (Value::Object(user), Value::Object(site)) => {

@@ -36,7 +36,10 @@ pub(super) async fn drain_body<F: Future<Output = Response>>(request: Request, n
     let mut response = next(Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&drainable))))).await;
     // A client that waits for 100 (Continue) (RFC 9110, 10.1.1) sends nothing yet, and reading would send the 100.
     if expects_continue && !drainable.was_polled.load(Ordering::Relaxed) {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        // In HTTP/2 each request has a stream of its own, and the field must not be sent (RFC 9113, 8.2.2).
+        if is_http1 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         return response;
     }
     drainable.drain().await;
@@ -101,5 +104,20 @@ impl hyper::body::Body for SharedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.0.body.lock().size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_the_connection_is_announced_in_http_1_alone() {
+        for (version, announced) in [(Version::HTTP_11, Some("close")), (Version::HTTP_2, None)] {
+            let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+            let request = Request::builder().version(version).header(header::EXPECT, "100-continue").body(body).unwrap();
+            let response = drain_body(request, |_| async { Response::new(Body::empty()) }).await;
+            assert_eq!(response.headers().get(header::CONNECTION).map(|value| value.to_str().unwrap()), announced, "{version:?}");
+        }
     }
 }

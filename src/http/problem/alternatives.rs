@@ -19,6 +19,9 @@ pub(super) fn words(alternative: Alternative) -> &'static str {
         Alternative::TransferJob => {
             "this system moves no larger ones in one request; use `transfer/download` or `transfer/upload` where it has them"
         }
+        Alternative::OtherMethod => {
+            "no transfer through this service moves larger ones; give another `transferMethod` if the system has one"
+        }
         Alternative::CompressJob => "use `transfer/compress`, which runs as a job",
         Alternative::ExtractJob => "use `transfer/extract`, which runs as a job",
         Alternative::ChecksumJob => "run `sha256sum` in a job of your own",

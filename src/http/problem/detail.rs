@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::http::problem::Problem;
 use crate::http::problem::context::RequestContext;
 
-/// What every token is answered that does not hold: clients compare it.
+/// The answer to every invalid token; clients compare the text.
 const NO_TOKEN: &str = "Incorrect token";
 
 /// Among the extensions of an answer: its error is written as `{"detail": ...}`.

@@ -78,7 +78,7 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message.into() + "\n").into_response()
 }
 
-/// The answer to a client that is not let in. Only a client with the right secret learns more than that it is wrong.
+/// The answer to a client that is rejected. Only a client with the right secret learns more than that it is wrong.
 fn refused(refusal: &StreamRefusal) -> Response {
     let status = match refusal.kind() {
         Kind::Forbidden => StatusCode::FORBIDDEN,
@@ -89,7 +89,7 @@ fn refused(refusal: &StreamRefusal) -> Response {
     };
     let message = match refusal {
         StreamRefusal::Access(_) | StreamRefusal::Service(_) => {
-            tracing::warn!(error = %ErrorChain(refusal), "a client of streamer was not let in");
+            tracing::warn!(error = %ErrorChain(refusal), "a client of streamer was rejected");
             "The transfer is not possible now".to_owned()
         }
         refusal => refusal.to_string(),

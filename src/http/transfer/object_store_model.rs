@@ -8,8 +8,9 @@ use crate::domain::Secret;
 use crate::http::extract::parameters::lenient;
 use crate::http::status::data_transfer_model::{S3Method, StreamerMethod};
 use crate::http::transfer::model::TransferJob;
-use crate::service::file_transfer::{FileDownload, FileTransferRequest, FileUpload};
+use crate::service::file_transfer::{FileDownload, FileUpload};
 use crate::service::streaming::StreamTransfer;
+use crate::service::transfers::FileTransferRequest;
 use crate::transfer;
 
 /// A file to upload. `path` and `source_path` are accepted for `sourcePath`.

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::connection::{Connection, Selection};
 use super::failure::ApiFailure;
 use super::names::{OURS, POD_JOB, USER};
-use super::removed::{self, Removed};
+use super::removed::{self, RemovedJobs};
 use super::state::{Observed, annotation};
 use crate::domain::Username;
 use crate::scheduler::ChangeListener;
@@ -40,10 +40,10 @@ const MAX_SILENCE: Duration = Duration::from_secs(150);
 
 /// The jobs of all users, their pods, and the events about pods that could not be created.
 pub(super) struct Cache {
-    jobs: Kept<KubernetesJob>,
-    pods: Kept<Pod>,
-    refusals: Kept<Event>,
-    removed: Removed,
+    jobs: ObjectStore<KubernetesJob>,
+    pods: ObjectStore<Pod>,
+    refusals: ObjectStore<Event>,
+    removed: RemovedJobs,
     /// Counts the changes.
     changes: watch::Sender<u64>,
     /// Locked by the task that keeps it current; during a reload there may be two.
@@ -52,21 +52,21 @@ pub(super) struct Cache {
 
 /// The objects that belong to the jobs of a namespace, or to one of them.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct JobObjects {
     pub(super) jobs: Vec<Arc<KubernetesJob>>,
     pub(super) pods: Vec<Arc<Pod>>,
     /// The events about pods that could not be created.
     pub(super) refusals: Vec<Arc<Event>>,
 }
 
-impl From<Known> for Observed {
-    fn from(known: Known) -> Self {
+impl From<JobObjects> for Observed {
+    fn from(known: JobObjects) -> Self {
         Self::new(known.jobs, known.pods).with_refusals(&known.refusals)
     }
 }
 
 /// The objects of one kind.
-struct Kept<T>(RwLock<Objects<T>>);
+struct ObjectStore<T>(RwLock<Objects<T>>);
 
 /// The objects by namespace and name, with their versions.
 struct Objects<T> {
@@ -83,18 +83,18 @@ impl<T: Resource + Metadata<Ty = ObjectMeta> + Clone + DeserializeOwned + Send +
 impl Cache {
     pub(super) fn new() -> Self {
         Self {
-            jobs: Kept::new(),
-            pods: Kept::new(),
-            refusals: Kept::new(),
-            removed: Removed::default(),
+            jobs: ObjectStore::new(),
+            pods: ObjectStore::new(),
+            refusals: ObjectStore::new(),
+            removed: RemovedJobs::default(),
             changes: watch::Sender::new(0),
             keeper: tokio::sync::Mutex::new(()),
         }
     }
 
     /// All that is known of the jobs in a namespace; none where it is not current.
-    pub(super) fn all(&self, namespace: &str) -> Option<Known> {
-        Some(Known {
+    pub(super) fn all(&self, namespace: &str) -> Option<JobObjects> {
+        Some(JobObjects {
             jobs: self.jobs.read(namespace, |_| true)?,
             pods: self.pods.read(namespace, |_| true)?,
             refusals: self.refusals.read(namespace, |_| true)?,
@@ -102,9 +102,9 @@ impl Cache {
     }
 
     /// All that is known of one job; none where it is not current, or there is no such job.
-    pub(super) fn one(&self, namespace: &str, name: &str) -> Option<Known> {
+    pub(super) fn one(&self, namespace: &str, name: &str) -> Option<JobObjects> {
         let jobs = self.jobs.read(namespace, |job| job.metadata.name.as_deref() == Some(name)).filter(|jobs| !jobs.is_empty())?;
-        Some(Known {
+        Some(JobObjects {
             jobs,
             pods: self.pods.read(namespace, |pod| is_of_job(pod, name))?,
             refusals: self.refusals.read(namespace, |event| event.involved_object.name.as_deref() == Some(name))?,
@@ -112,7 +112,7 @@ impl Cache {
     }
 
     /// The jobs that were removed before they had ended.
-    pub(super) fn removed(&self) -> &Removed {
+    pub(super) fn removed(&self) -> &RemovedJobs {
         &self.removed
     }
 
@@ -201,7 +201,7 @@ fn user_of_job(job: &KubernetesJob) -> Option<Username> {
 /// Called with the namespace of each change, and with the object that is there no more.
 type Notify<'a, T> = dyn Fn(&str, Option<&T>) + Sync + 'a;
 
-impl<T: Cached> Kept<T> {
+impl<T: Cached> ObjectStore<T> {
     fn new() -> Self {
         Self(RwLock::new(Objects { by_namespace: HashMap::new(), is_current: false }))
     }

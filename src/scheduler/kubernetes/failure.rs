@@ -24,31 +24,26 @@ pub(super) enum ApiFailure {
 }
 
 impl ApiFailure {
-    /// Of a request that changes nothing.
-    pub(super) fn of_read(self) -> SchedulerError {
+    /// The error of a request that changes nothing, or certainly had no effect.
+    pub(super) fn without_effect(self) -> SchedulerError {
         match self {
             Self::Refused { code, message, .. } => refused(code, message),
             Self::Unreached(reason) | Self::Unanswered(reason) => SchedulerError::Down(reason),
         }
     }
 
-    /// Of a request after which what the caller asked for has certainly not happened.
-    pub(super) fn before_write(self) -> SchedulerError {
-        self.of_read()
-    }
-
-    /// Why, in the words of whoever says so.
+    /// The message of the API server, or ours.
     pub(super) fn into_reason(self) -> String {
         match self {
             Self::Refused { message: reason, .. } | Self::Unreached(reason) | Self::Unanswered(reason) => reason,
         }
     }
 
-    /// Of a request that may have changed something.
+    /// The error of a request that may have changed something.
     pub(super) fn of_write(self) -> SchedulerError {
         match self {
             Self::Refused { code: 500.., message, .. } | Self::Unanswered(message) => SchedulerError::Unanswered(message),
-            other => other.of_read(),
+            other => other.without_effect(),
         }
     }
 }

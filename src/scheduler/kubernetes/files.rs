@@ -15,7 +15,7 @@ use super::failure::ApiFailure;
 use super::helper::{BEGUN, Helper, Program};
 use super::jobs::Jobs;
 use super::process::Process;
-use super::start::{Look, Start};
+use super::start::{HelperStatus, Start};
 use crate::domain::{Principal, Username};
 use crate::error::{Classify, Kind};
 use crate::scheduler::SchedulerError;
@@ -66,18 +66,18 @@ impl HelperPods {
         let begun = Instant::now();
         loop {
             match start.look().await {
-                Ok(Look::Running(pod)) => return Ok(Place { namespace, pod: pod.into() }),
-                Ok(Look::Refused(reason)) => {
+                Ok(HelperStatus::Running(pod)) => return Ok(Place { namespace, pod: pod.into() }),
+                Ok(HelperStatus::Refused(reason)) => {
                     // Another attempt begins anew.
                     start.remove().await.map_err(failed)?;
                     return Err(unreachable(Kind::DependencyFailed, format!("the pod for your files cannot run: {reason}")));
                 }
-                Ok(Look::Waiting { reason, patience }) if begun.elapsed() >= patience => {
+                Ok(HelperStatus::Waiting { reason, patience }) if begun.elapsed() >= patience => {
                     let (reason, seconds) = (start.explain(reason).await, patience.as_secs());
                     let message = format!("the pod for your files does not run after {seconds} s, and goes on starting: {reason}");
                     return Err(unreachable(Kind::DependencyFailed, message));
                 }
-                Ok(Look::Waiting { .. }) => sleep(PAUSE).await,
+                Ok(HelperStatus::Waiting { .. }) => sleep(PAUSE).await,
                 Err(failure) => {
                     return Err(match self.jobs.tenants.lost(user, failure).await {
                         Ok(error) => without_namespace(&error),
@@ -116,7 +116,7 @@ fn unreachable(kind: Kind, reason: String) -> TransportError {
     TransportError::Unreachable { kind, reason, sent: false }
 }
 
-/// Of a request that did not lead to a command. Whatever is not there, it is no file of the user's.
+/// The error of a request that started no command: a 404 here is never a missing file of the user.
 fn failed(failure: ApiFailure) -> TransportError {
     let kind = match &failure {
         ApiFailure::Refused { code: 403, .. } => Kind::Forbidden,

@@ -117,8 +117,8 @@ impl Helper {
     }
 }
 
-/// The program of the helper's first process: waits until nothing was run for so many seconds. Commands are processes beside it. One that does nothing
-/// counts as none: where a client leaves in the middle of a file, its command waits for ever for a reader, and ends with the pod.
+/// The program of the helper's first process: waits until nothing was run for so many seconds. Commands are processes beside it. A process whose
+/// `/proc/PID/stat` does not change counts as idle: where a client leaves in the middle of a file, its command waits for ever for a reader, and ends with the pod.
 fn waiting(idle_timeout: u32) -> String {
     let looks = (idle_timeout / LOOKS).max(1);
     format!(
@@ -134,7 +134,7 @@ fn waiting(idle_timeout: u32) -> String {
     )
 }
 
-/// It is no job of the user's: lists pass over it.
+/// The label keeps the helper's Job out of job lists.
 fn labels() -> BTreeMap<String, String> {
     [(MANAGED_BY.to_owned(), HELPER.to_owned())].into()
 }

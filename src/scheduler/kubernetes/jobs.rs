@@ -57,7 +57,7 @@ impl Jobs {
         };
         let is_there = |name: &str| observed.jobs.iter().any(|job| job.metadata.name.as_deref() == Some(name));
         observed.removed = self.cache.removed().of(&namespace, is_there);
-        self.end_hopeless(user, &namespace, &observed).await;
+        self.end_unrecoverable(user, &namespace, &observed).await;
         Ok(Some((namespace, observed)))
     }
 
@@ -75,7 +75,7 @@ impl Jobs {
         if observed.is_empty() {
             return Err(SchedulerError::JobNotFound);
         }
-        self.end_hopeless(user, &namespace, &observed).await;
+        self.end_unrecoverable(user, &namespace, &observed).await;
         Ok((namespace, observed))
     }
 
@@ -84,7 +84,7 @@ impl Jobs {
         let ours = Selection { labels: OURS, fields: "" };
         let jobs = self.connection.list::<KubernetesJob>(actor, scope, ours);
         let pods = self.connection.list::<Pod>(actor, scope, ours);
-        let (jobs, pods) = futures::future::try_join(jobs, pods).await.map_err(ApiFailure::of_read)?;
+        let (jobs, pods) = futures::future::try_join(jobs, pods).await.map_err(ApiFailure::without_effect)?;
         self.with_refusals(user, namespace, jobs, pods).await
     }
 
@@ -92,7 +92,7 @@ impl Jobs {
         let (actor, scope, labels) = (Actor::User(user), Some(namespace), format!("{OURS},{POD_JOB}={name}"));
         let job = self.connection.get::<KubernetesJob>(actor, scope, name);
         let pods = self.connection.list::<Pod>(actor, scope, Selection { labels: &labels, fields: "" });
-        let (job, pods) = futures::future::try_join(job, pods).await.map_err(ApiFailure::of_read)?;
+        let (job, pods) = futures::future::try_join(job, pods).await.map_err(ApiFailure::without_effect)?;
         self.with_refusals(user, namespace, job.filter(names::is_ours).into_iter().collect(), pods).await
     }
 
@@ -108,13 +108,14 @@ impl Jobs {
         if !observed.lacks_pods() {
             return Ok(observed);
         }
-        let refusals = self.connection.list::<Event>(Actor::User(user), Some(namespace), REFUSALS).await.map_err(ApiFailure::of_read)?;
+        let refusals =
+            self.connection.list::<Event>(Actor::User(user), Some(namespace), REFUSALS).await.map_err(ApiFailure::without_effect)?;
         Ok(observed.with_refusals(&shared(refusals)))
     }
 
     /// Ends the jobs that Kubernetes would go on trying although nothing will come of them.
-    async fn end_hopeless(&self, user: &Username, namespace: &str, observed: &Observed) {
-        for (name, reason) in observed.hopeless() {
+    async fn end_unrecoverable(&self, user: &Username, namespace: &str, observed: &Observed) {
+        for (name, reason) in observed.unrecoverable() {
             // The next request tries again.
             if let Err(failure) = self.end(user, namespace, &name, (GIVEN_UP, &reason)).await {
                 tracing::warn!(job = name, namespace, ?failure, "a job that cannot run could not be ended");
@@ -152,7 +153,7 @@ impl Jobs {
         if task.is_some() {
             return Err(rejected("a task of an array cannot be changed by itself: name the whole array"));
         }
-        if observed.tell().iter().all(|job| is_over(&job.status.state)) {
+        if observed.to_jobs().iter().all(|job| is_over(&job.status.state)) {
             return Err(rejected("the job has ended already"));
         }
         Ok((namespace, observed))

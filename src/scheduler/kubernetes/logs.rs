@@ -37,10 +37,10 @@ impl JobOutputs for Outputs {
         let (namespace, progress) = progress(&self.0, user, id).await?;
         let Some(pod) = progress.pod else { return Ok(stream::empty().boxed()) };
         match self.0.connection.output(Actor::User(user), &namespace, &pod, false).await {
-            Ok(output) => Ok(output.map(|piece| piece.map(OutputPart::Data).map_err(ApiFailure::of_read)).boxed()),
+            Ok(output) => Ok(output.map(|piece| piece.map(OutputPart::Data).map_err(ApiFailure::without_effect)).boxed()),
             // The container has not begun, or its pod was removed a moment ago.
             Err(ApiFailure::Refused { code: 400 | 404, .. }) => Ok(stream::empty().boxed()),
-            Err(failure) => Err(failure.of_read()),
+            Err(failure) => Err(failure.without_effect()),
         }
     }
 
@@ -180,7 +180,7 @@ impl Follower {
                 self.wait().await;
                 Ok(())
             }
-            Err(failure) => self.failed(failure.of_read()).await,
+            Err(failure) => self.failed(failure.without_effect()).await,
         }
     }
 

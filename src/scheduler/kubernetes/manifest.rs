@@ -273,7 +273,7 @@ pub(super) fn container_security() -> SecurityContext {
     }
 }
 
-/// What becomes of a run whose time comes while the one before runs.
+/// The concurrency policy of a CronJob.
 fn overlap_policy(overlap: Overlap) -> &'static str {
     match overlap {
         Overlap::Allow => "Allow",

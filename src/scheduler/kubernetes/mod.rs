@@ -3,7 +3,7 @@
 //! A job's script and variables are in a Secret that goes with it, arrays are indexed Jobs, and the states are told in Slurm's words. The record of a
 //! submission with a key is the Job itself: its name is made of the key. Everything lies in the cluster, so the proxy may restart at any time.
 //!
-//! This module must not know HTTP or SSH. What a user sends is read in `request.rs` and turned into objects in `manifest.rs`, the only place
+//! This module must not know the API of `http`. Of `ssh` it knows commands as values and the trait `Transport`, which `files.rs` implements, and no connection. What a user sends is read in `request.rs` and turned into objects in `manifest.rs`, the only place
 //! where they are made, past `admission`; `state.rs` and `pod.rs` read what became of them; `tenant.rs` keeps each user in their namespace.
 //! `cache.rs` watches the jobs of all users, and `jobs.rs` answers from it where it is current.
 
@@ -47,6 +47,7 @@ use serde_json::json;
 
 pub use config::{AccessMode, Config, FilesConfig, Mistake, PodSecurity, Profile, TolerationConfig};
 pub use connection::SetupError;
+pub use request::MAX_CONTENT;
 
 use self::connection::{Actor, Selection};
 use self::failure::ApiFailure;
@@ -117,7 +118,7 @@ impl Kubernetes {
 
     async fn suspend(&self, user: &Username, id: &JobId, suspend: bool) -> Result<(), SchedulerError> {
         let (namespace, observed) = self.jobs.changeable(user, id).await?;
-        if suspend && observed.tell().iter().any(|job| job.status.state != "PENDING") {
+        if suspend && observed.to_jobs().iter().any(|job| job.status.state != "PENDING") {
             return Err(rejected("the job runs already: a job is held before it starts"));
         }
         let patch = json!({"spec": {"suspend": suspend}});
@@ -125,7 +126,7 @@ impl Kubernetes {
     }
 
     async fn node_objects(&self) -> Result<Vec<KubernetesNode>, SchedulerError> {
-        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(ApiFailure::of_read)
+        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(ApiFailure::without_effect)
     }
 }
 
@@ -148,7 +149,7 @@ impl Scheduler for Kubernetes {
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let Some((_, observed)) = self.jobs.all(&principal.username).await? else { return Ok(Vec::new().into()) };
         let oldest = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
-        let mut jobs = observed.tell();
+        let mut jobs = observed.to_jobs();
         jobs.retain(|job| {
             query.account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
                 && query.name.as_ref().is_none_or(|name| job.name == *name)
@@ -161,15 +162,15 @@ impl Scheduler for Kubernetes {
         let JobRef { name, task } = JobRef::read(id)?;
         let (_, observed) = self.jobs.one(&principal.username, name).await?;
         match task {
-            None => Ok(observed.tell().into()),
-            Some(index) => observed.tell_task(index).map(|job| vec![job].into()).ok_or(SchedulerError::JobNotFound),
+            None => Ok(observed.to_jobs().into()),
+            Some(index) => observed.to_task(index).map(|job| vec![job].into()).ok_or(SchedulerError::JobNotFound),
         }
     }
 
     /// For as long as finished jobs are kept (`finished_job_ttl`).
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let Some((_, observed)) = self.jobs.all(&principal.username).await? else { return Ok(Vec::new().into()) };
-        let mut jobs = observed.tell();
+        let mut jobs = observed.to_jobs();
         let array = |job: &Job| job.id.as_str().split_once('_').and_then(|(name, _)| JobId::new(name).ok());
         jobs.retain(|job| {
             (query.jobs.is_empty() || query.jobs.contains(&job.id) || array(job).is_some_and(|array| query.jobs.contains(&array)))
@@ -185,7 +186,8 @@ impl Scheduler for Kubernetes {
         let (namespace, observed) = self.jobs.one(user, name).await?;
         // Jobs of a schedule share its Secret.
         let secret = observed.script_secret().unwrap_or_else(|| name.to_owned());
-        let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(ApiFailure::of_read)?;
+        let secret =
+            self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(ApiFailure::without_effect)?;
         let script = secret.and_then(|mut secret| secret.data.as_mut()?.remove(SCRIPT)).map(|script| bytes_to_text(&script.0));
         let (standard_input, standard_output, standard_error) = (None, None, None);
         Ok(vec![JobMetadata { id: id.clone(), script, standard_input, standard_output, standard_error, is_array: false }].into())
@@ -239,7 +241,7 @@ impl Scheduler for Kubernetes {
 
     async fn nodes(&self, _: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         let ours = Selection { labels: OURS, fields: "" };
-        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(ApiFailure::of_read) };
+        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(ApiFailure::without_effect) };
         let (nodes, pods) = futures::future::try_join(self.node_objects(), pods).await?;
         Ok(site::nodes(&nodes, &pods, &self.profiles).into())
     }
@@ -292,6 +294,6 @@ impl Scheduler for Kubernetes {
     }
 
     async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
-        self.jobs.connection.ready().await.map_err(ApiFailure::of_read)
+        self.jobs.connection.ready().await.map_err(ApiFailure::without_effect)
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct PodState {
     pub(super) end: Option<i64>,
     pub(super) node: Option<String>,
     /// Whether Kubernetes would go on trying although nothing will come of it.
-    pub(super) is_hopeless: bool,
+    pub(super) is_unrecoverable: bool,
 }
 
 impl PodState {
@@ -131,15 +131,15 @@ fn waits(ContainerStateWaiting { reason, message }: &ContainerStateWaiting) -> P
     let (reason, message) = (reason.as_deref().unwrap_or_default(), message.as_deref());
     let is_definite =
         ["not found", "denied", "unauthorized", "forbidden"].iter().any(|word| message.is_some_and(|text| text.contains(word)));
-    let is_hopeless = match reason {
+    let is_unrecoverable = match reason {
         "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" | "ImagePullBackOff" => true,
         // The first attempt may have met a registry that was away for a moment.
         "ErrImagePull" | "RegistryUnavailable" => is_definite,
         _ => false,
     };
     let reason = reason_text(Some(reason), message);
-    match is_hopeless {
-        true => PodState { state: "FAILED", reason, is_hopeless, ..PodState::default() },
+    match is_unrecoverable {
+        true => PodState { state: "FAILED", reason, is_unrecoverable, ..PodState::default() },
         false => pending(reason),
     }
 }
@@ -181,8 +181,8 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "the calls read better with a literal")]
     fn read(status: Value) -> (&'static str, Option<String>, Option<i32>, bool) {
         let pod: Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
-        let PodState { state, reason, exit_code, is_hopeless, .. } = state(&pod);
-        (state, reason, exit_code, is_hopeless)
+        let PodState { state, reason, exit_code, is_unrecoverable, .. } = state(&pod);
+        (state, reason, exit_code, is_unrecoverable)
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the calls read better with a literal")]
@@ -257,14 +257,14 @@ mod tests {
 
     #[test]
     fn an_image_that_cannot_be_had_ends_the_wait() {
-        for (reason, message, is_hopeless) in [
+        for (reason, message, is_unrecoverable) in [
             ("InvalidImageName", "couldn't parse image name", true),
             ("ErrImagePull", "rpc error: registry.test/none:1: not found", true),
             ("ErrImagePull", "dial tcp 127.0.0.1:5000: connect: connection refused", false),
             ("ImagePullBackOff", "Back-off pulling image", true),
         ] {
             let found = waiting(reason, message);
-            assert_eq!((found.0 == "FAILED", found.3), (is_hopeless, is_hopeless), "{reason} {message}: {found:?}");
+            assert_eq!((found.0 == "FAILED", found.3), (is_unrecoverable, is_unrecoverable), "{reason} {message}: {found:?}");
             assert!(found.1.unwrap().starts_with(reason));
         }
     }

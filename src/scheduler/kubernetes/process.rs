@@ -28,9 +28,6 @@ const CLOSE: u8 = 255;
 /// The maximum length of a message to a command.
 const PIECE: usize = 64 * 1024;
 
-/// The maximum length of what a shell prints before it says that it has begun.
-const MAX_NOISE: usize = 64 * 1024;
-
 /// A part of what a command says.
 #[derive(Debug)]
 pub(super) enum Part {
@@ -51,7 +48,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Waits until the shell prints the mark.
+    /// Waits until the shell prints the mark, before which it prints nothing.
     ///
     /// # Errors
     /// If it does not: why, where the API server says so.
@@ -71,8 +68,8 @@ impl Process {
                 process.rest = begun.freeze().slice(mark.len()..);
                 return Ok(process);
             }
-            if begun.len() > MAX_NOISE {
-                return Err(ApiFailure::Unreached("its shell does not say that it has begun".to_owned()));
+            if !mark.starts_with(&begun) {
+                return Err(ApiFailure::Unreached("its shell printed something else than that it has begun".to_owned()));
             }
         }
     }

@@ -49,5 +49,5 @@ impl Quotas {
 
 /// The quotas of a namespace as they are now.
 pub(super) async fn list(connection: &Connection, namespace: &str) -> Result<Vec<ResourceQuota>, SchedulerError> {
-    connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(ApiFailure::of_read)
+    connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(ApiFailure::without_effect)
 }

@@ -18,7 +18,7 @@ const MAX_KEPT: usize = 10_000;
 
 /// The removed jobs of all users.
 #[derive(Default)]
-pub(super) struct Removed(RwLock<Kept>);
+pub(super) struct RemovedJobs(RwLock<Kept>);
 
 #[derive(Default)]
 struct Kept {
@@ -28,7 +28,7 @@ struct Kept {
     order: VecDeque<(Instant, (String, String))>,
 }
 
-impl Removed {
+impl RemovedJobs {
     /// Keeps a job, unless it is not to be shown.
     pub(super) fn add(&self, namespace: &str, name: &str, rows: Vec<Job>) {
         let (now, mut kept) = (Instant::now(), self.0.write());
@@ -76,7 +76,7 @@ pub(super) fn rows(job: &KubernetesJob, pods: Vec<Arc<Pod>>) -> Vec<Job> {
     }
     let mut job = job.clone();
     job.metadata.deletion_timestamp.get_or_insert_with(|| Time(jiff::Timestamp::now()));
-    Observed::new(vec![Arc::new(job)], pods).tell()
+    Observed::new(vec![Arc::new(job)], pods).to_jobs()
 }
 
 fn is_past(at: Instant) -> bool {
@@ -108,7 +108,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn removed_jobs_are_shown_to_their_namespace_for_a_while_unless_they_were_made_again() {
-        let removed = Removed::default();
+        let removed = RemovedJobs::default();
         for (namespace, name) in [("a", "x"), ("a", "y"), ("a-b", "x"), ("b", "z")] {
             removed.add(namespace, name, vec![Job::new(JobId::new(name).unwrap(), "CANCELLED")]);
         }

@@ -11,10 +11,10 @@ use crate::domain::{JobDescription, JobOptions, JobScript, Memory};
 use crate::scheduler::SchedulerError;
 
 /// The longest script or code and environment together in bytes: a Secret holds 1 MiB (Kubernetes' `MaxSecretSize`).
-const MAX_CONTENT: usize = 1024 * 1024 - 1024;
+pub const MAX_CONTENT: usize = 1024 * 1024 - 1024;
 
 /// The reason why a script on the cluster cannot be submitted.
-pub(super) const NO_SCRIPT_PATH: &str = "a Kubernetes system has no files: send the script's text as `script`";
+pub(super) const NO_SCRIPT_PATH: &str = "this system's scheduler takes only the text of a script: send it as `script`";
 
 /// A job that may be made.
 #[derive(Clone, Debug)]

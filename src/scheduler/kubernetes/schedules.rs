@@ -61,14 +61,15 @@ impl Kubernetes {
         let connection = &self.jobs.connection;
         let Some(namespace) = self.jobs.tenants.find(connection, user).await? else { return Ok(Vec::new()) };
         let ours = Selection { labels: OURS, fields: "" };
-        connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(ApiFailure::of_read)
+        connection.list::<CronJob>(Actor::User(user), Some(&namespace), ours).await.map_err(ApiFailure::without_effect)
     }
 
     /// One CronJob of a user's.
     pub(super) async fn cron_job(&self, user: &Username, id: &ScheduleId) -> Result<CronJob, SchedulerError> {
         let connection = &self.jobs.connection;
         let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
-        let found = connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(ApiFailure::of_read)?;
+        let found =
+            connection.get::<CronJob>(Actor::User(user), Some(&namespace), id.as_str()).await.map_err(ApiFailure::without_effect)?;
         found.filter(is_ours).ok_or(SchedulerError::ScheduleNotFound)
     }
 }

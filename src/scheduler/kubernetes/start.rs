@@ -16,13 +16,13 @@ use crate::domain::Username;
 /// The label by which the Job controller marks the pods of one Job, whatever other has had its name.
 const OWNER: &str = "batch.kubernetes.io/controller-uid";
 
-/// How long a pod may take to start; and one that no node has a place for, or whose volume is not there, which a later request may find.
+/// The time limit for the start of a pod; a shorter one for a pod that cannot be scheduled or whose volume is missing, so that the client can try again.
 const PATIENCE: Duration = Duration::from_secs(30);
 const UNPLACED_PATIENCE: Duration = Duration::from_secs(8);
 
-/// Where a helper stands.
+/// The status of a helper.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum HelperStatus {
     /// The name of the pod that runs.
     Running(String),
     /// It will not run, for this reason.
@@ -31,7 +31,7 @@ pub(super) enum Look {
     Waiting { reason: Option<String>, patience: Duration },
 }
 
-impl Look {
+impl HelperStatus {
     fn waiting(reason: Option<String>) -> Self {
         Self::Waiting { reason, patience: PATIENCE }
     }
@@ -58,11 +58,11 @@ impl<'a> Start<'a> {
     ///
     /// # Errors
     /// If the API server refuses a request or does not answer.
-    pub(super) async fn look(&mut self) -> Result<Look, ApiFailure> {
+    pub(super) async fn look(&mut self) -> Result<HelperStatus, ApiFailure> {
         let found = self.connection.get::<KubernetesJob>(Actor::Own, Some(self.namespace), HELPER).await?;
         let Some(job) = found else {
             self.make().await?;
-            return Ok(Look::waiting(None));
+            return Ok(HelperStatus::waiting(None));
         };
         let uid = job.metadata.uid.clone().unwrap_or_default();
         let labels = format!("{OWNER}={uid}");
@@ -70,22 +70,22 @@ impl<'a> Start<'a> {
         let pod = pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
         self.pod = pod.and_then(|pod| pod.metadata.name.clone());
         if job.metadata.deletion_timestamp.is_some() {
-            return Ok(Look::waiting(None));
+            return Ok(HelperStatus::waiting(None));
         }
         let state = pod.map(pod::state).unwrap_or_default();
         match (state.state, self.pod.clone()) {
-            ("RUNNING", Some(name)) => return Ok(Look::Running(name)),
-            _ if state.is_hopeless => return Ok(Look::Refused(state.reason.unwrap_or_default())),
+            ("RUNNING", Some(name)) => return Ok(HelperStatus::Running(name)),
+            _ if state.is_unrecoverable => return Ok(HelperStatus::Refused(state.reason.unwrap_or_default())),
             _ => {}
         }
         if let Some(condition) = state::end(&job) {
             let reason = state.reason.or_else(|| reason_text(condition.reason.as_deref(), condition.message.as_deref()));
             let is_failed = condition.type_ == "Failed" && self.made.as_ref() == Some(&uid);
             if is_failed {
-                return Ok(Look::Refused(reason.unwrap_or_default()));
+                return Ok(HelperStatus::Refused(reason.unwrap_or_default()));
             }
             self.remove().await?;
-            return Ok(Look::waiting(None));
+            return Ok(HelperStatus::waiting(None));
         }
         match pod {
             Some(_) => Ok(waiting(state.reason)),
@@ -116,13 +116,13 @@ impl<'a> Start<'a> {
     }
 
     /// Where a Job stands that has no pod: what the Job controller has reported last.
-    async fn without_pod(&self, uid: &str) -> Result<Look, ApiFailure> {
+    async fn without_pod(&self, uid: &str) -> Result<HelperStatus, ApiFailure> {
         let events: Vec<Event> = self.list(REFUSALS).await?;
         let refusal = newest(events.iter().filter(|event| event.involved_object.uid.as_deref() == Some(uid)));
         Ok(match refusal {
             // A namespace that is new gets its account a moment later.
-            Some(reason) if !reason.contains("error looking up service account") => Look::Refused(reason),
-            reason => Look::waiting(reason),
+            Some(reason) if !reason.contains("error looking up service account") => HelperStatus::Refused(reason),
+            reason => HelperStatus::waiting(reason),
         })
     }
 
@@ -148,13 +148,15 @@ impl<'a> Start<'a> {
     }
 }
 
-fn waiting(reason: Option<String>) -> Look {
+fn waiting(reason: Option<String>) -> HelperStatus {
     let is_unplaced = reason.as_ref().is_some_and(|reason| reason.starts_with("Unschedulable"));
     // No later request finds a claim that the site has to make.
     match reason {
-        Some(reason) if is_unplaced && reason.contains("persistentvolumeclaim") && reason.contains("not found") => Look::Refused(reason),
-        reason if is_unplaced => Look::Waiting { reason, patience: UNPLACED_PATIENCE },
-        reason => Look::waiting(reason),
+        Some(reason) if is_unplaced && reason.contains("persistentvolumeclaim") && reason.contains("not found") => {
+            HelperStatus::Refused(reason)
+        }
+        reason if is_unplaced => HelperStatus::Waiting { reason, patience: UNPLACED_PATIENCE },
+        reason => HelperStatus::waiting(reason),
     }
 }
 
@@ -173,7 +175,7 @@ mod tests {
     #[test]
     fn a_pod_without_a_place_is_waited_for_less_than_one_that_starts() {
         let patience = |reason: &str| match waiting(Some(reason.to_owned())) {
-            Look::Waiting { patience, .. } => Some(patience),
+            HelperStatus::Waiting { patience, .. } => Some(patience),
             _ => None,
         };
         assert_eq!(patience("ContainerCreating"), Some(PATIENCE));

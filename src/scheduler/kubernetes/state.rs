@@ -123,12 +123,12 @@ impl Observed {
     }
 
     /// The jobs, each task of an array by itself, but those that have not begun together.
-    pub(super) fn tell(&self) -> Vec<Job> {
-        self.jobs.iter().flat_map(|job| self.view(job).tell()).chain(self.removed.iter().cloned()).collect()
+    pub(super) fn to_jobs(&self) -> Vec<Job> {
+        self.jobs.iter().flat_map(|job| self.view(job).to_jobs()).chain(self.removed.iter().cloned()).collect()
     }
 
     /// One task of an array; none where the Job is no array, or has no such task.
-    pub(super) fn tell_task(&self, index: i32) -> Option<Job> {
+    pub(super) fn to_task(&self, index: i32) -> Option<Job> {
         let job = self.jobs.first()?;
         let view = self.view(job);
         let state = self.tasks_with(&view, index)?;
@@ -136,10 +136,10 @@ impl Observed {
     }
 
     /// The Jobs that Kubernetes would go on trying although nothing will come of them, with the reasons.
-    pub(super) fn hopeless(&self) -> Vec<(String, String)> {
+    pub(super) fn unrecoverable(&self) -> Vec<(String, String)> {
         let reason = |job: &Arc<KubernetesJob>| {
             let view = self.view(job);
-            (end(job).is_none() && view.marked().is_none()).then(|| view.hopeless()).flatten()
+            (end(job).is_none() && view.marked().is_none()).then(|| view.unrecoverable()).flatten()
         };
         self.jobs.iter().filter_map(|job| Some((job.metadata.name.clone()?, reason(job)?))).collect()
     }
@@ -159,7 +159,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn tell(&self) -> Vec<Job> {
+    fn to_jobs(&self) -> Vec<Job> {
         let name = self.job.metadata.name.as_deref().unwrap_or_default();
         match self.task_count() {
             Some(count) => self.tasks(count).into_iter().filter_map(|(range, state)| self.row(&task_id(name, range), state)).collect(),
@@ -194,7 +194,7 @@ impl View<'_> {
         }
     }
 
-    /// Where a Job stands that has ended. Its pod knows best how, unless it was Goldcrest that ended it.
+    /// The state of a Job that has ended: that of its newest pod, unless Goldcrest ended the Job.
     fn ended(&self, condition: &JobCondition, pod: Option<PodState>) -> PodState {
         let end = seconds(condition.last_transition_time.as_ref());
         let pod = pod.map(|pod| PodState { end: pod.end.or(end), ..pod });
@@ -255,7 +255,7 @@ impl View<'_> {
         match self.refusal {
             _ if is_suspended(self.job) => pending(Some("JobHeldUser".to_owned())),
             Some(reason) if is_wait_for_quota(reason) => pending(Some(reason.to_owned())),
-            Some(reason) => PodState { state: "FAILED", reason: Some(reason.to_owned()), is_hopeless: true, ..PodState::default() },
+            Some(reason) => PodState { state: "FAILED", reason: Some(reason.to_owned()), is_unrecoverable: true, ..PodState::default() },
             None => pending(Some("None".to_owned())),
         }
     }
@@ -275,10 +275,10 @@ impl View<'_> {
         seconds(self.job.metadata.deletion_timestamp.as_ref())
     }
 
-    fn hopeless(&self) -> Option<String> {
+    fn unrecoverable(&self) -> Option<String> {
         let without_pod = || Some(self.without_pod()).filter(|_| self.pods.is_empty());
         let states = self.pods.iter().map(|pod| pod::state(pod)).chain(without_pod());
-        states.into_iter().find(|state| state.is_hopeless).and_then(|state| state.reason)
+        states.into_iter().find(|state| state.is_unrecoverable).and_then(|state| state.reason)
     }
 
     fn row(&self, id: &str, state: PodState) -> Option<Job> {
@@ -382,7 +382,7 @@ mod tests {
     }
 
     fn told(job: KubernetesJob, pods: Vec<Pod>) -> Vec<(String, String, Option<i32>)> {
-        let jobs = observed(job, pods).tell();
+        let jobs = observed(job, pods).to_jobs();
         jobs.into_iter().map(|job| (job.id.to_string(), job.status.state, job.status.exit_code)).collect()
     }
 
@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(whole(vec![pod(None, exited(3))], over("Failed", "BackoffLimitExceeded")), ("FAILED".to_owned(), Some(3)));
         assert_eq!(whole(vec![], over("Failed", "BackoffLimitExceeded")), ("FAILED".to_owned(), None));
         assert_eq!(whole(vec![], over("Failed", "DeadlineExceeded")), ("TIMEOUT".to_owned(), None));
-        let jobs = observed(job(none(), over("Complete", ""), none()), vec![pod(None, exited(0))]).tell();
+        let jobs = observed(job(none(), over("Complete", ""), none()), vec![pod(None, exited(0))]).to_jobs();
         assert_eq!((jobs[0].times.elapsed, jobs[0].times.limit, jobs[0].working_directory.as_str()), (Some(30), Some(60), "/work"));
     }
 
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(one(job(json!({}), over("Failed", "DeadlineExceeded"), cancelled()), vec![pod(None, exited(143))]).0, "CANCELLED");
         assert_eq!(one(job(json!({}), over("Complete", ""), cancelled()), vec![pod(None, exited(0))]).0, "COMPLETED");
         let given_up = json!({"goldcrest/given-up": "ErrImagePull: not found"});
-        let jobs = observed(job(json!({}), over("Failed", "DeadlineExceeded"), given_up), vec![]).tell();
+        let jobs = observed(job(json!({}), over("Failed", "DeadlineExceeded"), given_up), vec![]).to_jobs();
         assert_eq!((jobs[0].status.state.as_str(), jobs[0].status.reason.as_deref()), ("FAILED", Some("ErrImagePull: not found")));
     }
 
@@ -433,7 +433,7 @@ mod tests {
             }))
             .unwrap()
         };
-        for (message, state, hopeless) in [
+        for (message, state, unrecoverable) in [
             (
                 "Error creating: pods \"a\" is forbidden: exceeded quota: jobs, requested: pods=1, used: pods=9, limited: pods=9",
                 "PENDING",
@@ -444,13 +444,13 @@ mod tests {
             let observed = observed(job(json!({}), json!({}), json!({})), vec![]);
             assert!(observed.lacks_pods());
             let observed = observed.with_refusals(&[Arc::new(event(message))]);
-            let told = observed.tell().remove(0);
-            assert_eq!((told.status.state.as_str(), observed.hopeless().len()), (state, hopeless), "{message}");
+            let told = observed.to_jobs().remove(0);
+            assert_eq!((told.status.state.as_str(), observed.unrecoverable().len()), (state, unrecoverable), "{message}");
             assert!(told.status.reason.unwrap().contains(message), "{message}");
         }
         let held = observed(job(json!({"suspend": true}), json!({}), json!({})), vec![]);
         assert!(!held.lacks_pods());
-        assert_eq!(held.tell()[0].status.reason.as_deref(), Some("JobHeldUser"));
+        assert_eq!(held.to_jobs()[0].status.reason.as_deref(), Some("JobHeldUser"));
     }
 
     #[test]
@@ -460,7 +460,7 @@ mod tests {
         let pods = vec![pod(Some(1), exited(7)), pod(Some(2), exited(0)), pod(Some(4), running())];
         let observed = observed(job(array(), status.clone(), json!({})), pods.clone());
         let found: Vec<(String, String, Option<i32>)> =
-            observed.tell().into_iter().map(|job| (job.id.to_string(), job.status.state, job.status.exit_code)).collect();
+            observed.to_jobs().into_iter().map(|job| (job.id.to_string(), job.status.state, job.status.exit_code)).collect();
         let expected = [
             ("sim-1_0", "COMPLETED", Some(0)),
             ("sim-1_1", "FAILED", Some(7)),
@@ -470,8 +470,8 @@ mod tests {
             ("sim-1_[5-7]", "PENDING", None),
         ];
         assert_eq!(found, expected.map(|(id, state, exit_code)| (id.to_owned(), state.to_owned(), exit_code)));
-        assert_eq!(observed.tell_task(6).unwrap().id.as_str(), "sim-1_6");
-        assert_eq!(observed.tell_task(8), None);
+        assert_eq!(observed.to_task(6).unwrap().id.as_str(), "sim-1_6");
+        assert_eq!(observed.to_task(8), None);
         let cancelled = job(array(), status, json!({"goldcrest/cancelled-by": "ada"}));
         let states: Vec<String> = told(cancelled, pods).into_iter().map(|(_, state, _)| state).collect();
         assert_eq!(states, ["COMPLETED", "FAILED", "COMPLETED", "CANCELLED", "CANCELLED", "CANCELLED"]);

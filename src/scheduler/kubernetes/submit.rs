@@ -65,7 +65,7 @@ impl Kubernetes {
                     .await
                     .map_err(ApiFailure::of_write)?;
                 self.jobs.cache.forget(namespace, manifests.name);
-                Err(failure.before_write())
+                Err(failure.without_effect())
             }
             Err(ApiFailure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
             Err(failure) => Err(failure.of_write()),
@@ -75,7 +75,7 @@ impl Kubernetes {
     /// Takes the Job that stands under the name for the one that was asked for, where it is.
     async fn adopt(&self, user: &Username, namespace: &str, manifests: &Manifests<'_>) -> Result<(), SchedulerError> {
         let (actor, scope) = (Actor::User(user), Some(namespace));
-        let unknown = |failure: ApiFailure| match failure.of_read() {
+        let unknown = |failure: ApiFailure| match failure.without_effect() {
             SchedulerError::Down(reason) => SchedulerError::Unanswered(reason),
             error => error,
         };
@@ -98,7 +98,7 @@ impl Kubernetes {
             let manifests = Manifests { request: &request, name: &name, user, key: None, policy: &self.policy, files: self.files.as_ref() };
             quantity::check(&quotas::list(&self.jobs.connection, &namespace).await?, &request.resources())?;
             let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job()?).await;
-            asked.map_err(ApiFailure::of_read)?;
+            asked.map_err(ApiFailure::without_effect)?;
         }
         Ok(JobEstimate { cpus: Some(request.cpus), partition: Some(request.profile.name.clone()), ..JobEstimate::default() })
     }

@@ -32,7 +32,7 @@ pub(super) struct Tenants {
     /// Those that were found to be their users'.
     known: Cache<Username, Arc<str>>,
     /// Those that have all that they are given.
-    furnished: Cache<Username, ()>,
+    provisioned: Cache<Username, ()>,
 }
 
 impl Tenants {
@@ -48,7 +48,7 @@ impl Tenants {
             labels: further.chain(own).collect(),
             manifests: config.namespace_manifests.iter().filter_map(|manifest| NamespaceManifest::read(manifest).ok()).collect(),
             known: Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
-            furnished: Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
+            provisioned: Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Tenants {
             return Ok(Some(namespace));
         }
         let name = self.name(user)?;
-        let Some(found) = connection.get::<Namespace>(Actor::Own, None, &name).await.map_err(ApiFailure::of_read)? else {
+        let Some(found) = connection.get::<Namespace>(Actor::Own, None, &name).await.map_err(ApiFailure::without_effect)? else {
             return Ok(None);
         };
         check(&name, &found, user)?;
@@ -70,7 +70,7 @@ impl Tenants {
         Ok(Some(namespace))
     }
 
-    /// The user's namespace, made and furnished where need be.
+    /// The user's namespace, created, with its quotas and policies, if they are missing.
     ///
     /// # Errors
     /// When it is not theirs, it is missing and may not be made, or the API server does not answer.
@@ -79,7 +79,7 @@ impl Tenants {
             Some(namespace) => namespace,
             None => self.create(connection, user).await?,
         };
-        if self.creates && !self.furnished.contains_key(user) {
+        if self.creates && !self.provisioned.contains_key(user) {
             for manifest in &self.manifests {
                 let applied = match manifest {
                     NamespaceManifest::Quota(quota) => connection.apply(&namespace, quota).await,
@@ -87,10 +87,10 @@ impl Tenants {
                     NamespaceManifest::Network(policy) => connection.apply(&namespace, policy).await,
                 };
                 if let Err(failure) = applied {
-                    return Err(self.lost(user, failure).await.unwrap_or_else(ApiFailure::before_write));
+                    return Err(self.lost(user, failure).await.unwrap_or_else(ApiFailure::without_effect));
                 }
             }
-            self.furnished.insert(user.clone(), ()).await;
+            self.provisioned.insert(user.clone(), ()).await;
         }
         Ok(namespace)
     }
@@ -108,7 +108,7 @@ impl Tenants {
             ..ObjectMeta::default()
         };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        match connection.create(Actor::Own, None, &namespace).await.map_err(ApiFailure::before_write)? {
+        match connection.create(Actor::Own, None, &namespace).await.map_err(ApiFailure::without_effect)? {
             Created::New(_) => tracing::info!(namespace = name, %user, "a namespace was created for a user"),
             Created::Exists => {}
         }
@@ -123,7 +123,7 @@ impl Tenants {
         match failure {
             ApiFailure::Refused { code: 404, message, .. } => {
                 self.known.invalidate(user).await;
-                self.furnished.invalidate(user).await;
+                self.provisioned.invalidate(user).await;
                 Ok(SchedulerError::Down(message))
             }
             failure => Err(failure),

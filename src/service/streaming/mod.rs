@@ -1,7 +1,7 @@
 //! Uploads and downloads by the protocol of firecrest-streamer: Goldcrest itself is the server that clients connect to.
 //!
 //! A request submits the job that stands for the transfer, and answers with the secret of one connection ([`upload`], [`download`]).
-//! The client that has the secret is let in while that job runs ([`claim`]), and its bytes go the way of every other upload and download,
+//! The client that has the secret is accepted while that job runs ([`claim`]), and its bytes go the way of every other upload and download,
 //! as the user of the transfer. This module must not know WebSockets.
 
 mod stream;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::audit::Change;
 use super::contents::{NAMES_THE_FILE, TransferForm};
 use super::counts::Action;
-use super::transfers::{JobContext, TransferJob};
+use super::transfers::{FileTransferRequest, JobContext, TransferJob};
 use super::{Access, AccessError, Gate, ServiceError};
 use crate::authz::Relation;
 use crate::cluster::GateError;
@@ -46,19 +46,6 @@ const MAX_HOST: usize = 255;
 /// What to do if the target of an upload exists.
 const REPLACE_HINT: &str = "remove it first, choose another name, or send the file with `PUT .../ops/upload`, which replaces it";
 
-/// A request for a transfer.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamRequest<'a> {
-    /// The file on the system.
-    pub path: &'a str,
-    /// The account that the job is charged to.
-    pub account: Option<&'a str>,
-    /// The size of the file to upload in bytes, if the client says it.
-    pub size: Option<u64>,
-    /// The host under which the client reached this service, if it says so.
-    pub host: Option<&'a str>,
-}
-
 /// A transfer that waits for its client.
 #[derive(Debug)]
 pub struct StreamTransfer {
@@ -72,13 +59,13 @@ pub struct StreamTransfer {
 ///
 /// # Errors
 /// If something has that name, there is no directory for it, the file is too large, or the job cannot be submitted.
-pub async fn upload(access: &Access, streamer: &Streamer, request: StreamRequest<'_>) -> Result<StreamTransfer, ServiceError> {
+pub async fn upload(access: &Access, streamer: &Streamer, request: FileTransferRequest<'_>) -> Result<StreamTransfer, ServiceError> {
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
         return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
     }
     let size = request.size.unwrap_or(0);
-    TransferForm::Stream.check(access, size, Alternative::TransferJob)?;
+    TransferForm::Stream.check(access, size, Alternative::OtherMethod)?;
     if size > streamer.inbound_transfer_limit {
         return Err(ServiceError::TooLarge(streamer.inbound_transfer_limit, Alternative::WriteStream));
     }
@@ -106,18 +93,18 @@ pub async fn upload(access: &Access, streamer: &Streamer, request: StreamRequest
 ///
 /// # Errors
 /// If there is no such regular file, or the job cannot be submitted.
-pub async fn download(access: &Access, streamer: &Streamer, request: StreamRequest<'_>) -> Result<StreamTransfer, ServiceError> {
+pub async fn download(access: &Access, streamer: &Streamer, request: FileTransferRequest<'_>) -> Result<StreamTransfer, ServiceError> {
     let source = access.path(request.path).await?;
     let found = access.files().await?.stat(access.principal(), &source, true).await?;
     regular(&source, found.mode)?;
-    TransferForm::Stream.check(access, found.size, Alternative::TransferJob)?;
+    TransferForm::Stream.check(access, found.size, Alternative::OtherMethod)?;
     begin(access, streamer, request, Direction::Download, source).await
 }
 
 async fn begin(
     access: &Access,
     streamer: &Streamer,
-    request: StreamRequest<'_>,
+    request: FileTransferRequest<'_>,
     direction: Direction,
     path: RemotePath,
 ) -> Result<StreamTransfer, ServiceError> {
@@ -189,7 +176,7 @@ fn new_secret() -> Result<Secret, ServiceError> {
     Ok(Secret::from(URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// Why a client is not let in.
+/// Why a client is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamRefusal {
     /// The secret is that of no transfer, or was used.
@@ -230,7 +217,7 @@ impl StreamRefusal {
     }
 }
 
-/// Lets the client at `address` in that has the secret of a transfer, while the job of the transfer runs and its user may still use
+/// Accepts the client at `address` that has the secret of a transfer, while the job of the transfer runs and its user may still use
 /// the system. The secret does not work again.
 ///
 /// # Errors

@@ -235,7 +235,7 @@ pub(super) async fn report(access: &Access, path: &RemotePath, report: &Report) 
             let _ = files.remove(access.principal(), path).await;
         }
     }
-    tracing::warn!(%path, ?report, error = %ErrorChain(&error), "the job of a transfer could not be told of it");
+    tracing::warn!(%path, ?report, error = %ErrorChain(&error), "could not write the report for the job of a transfer");
 }
 
 async fn write_report(access: &Access, path: &RemotePath, report: &Report) -> Result<(), ServiceError> {

@@ -1,9 +1,9 @@
 begin copy
 to=$target
 if [ -d "$target" ]; then to=${target%/}/${source##*/}; fi
-if [ -z "$follow" ]; then itself cp "$source" "$to" || failed $?; fi
+refuse_same_file cp "$source" "$to" "$follow" || failed $?
 stage "${to%/*}/."
 cp -a $follow -- "$source" "$staged/new" || failed $?
-like "$staged/new" "$source" || failed $?
-placed "$staged/new" "$to" within || misplaced $?
+copy_permissions "$staged/new" "$source" || failed $?
+merge "$staged/new" "$to" within || failed $?
 succeeded copied

@@ -1,6 +1,4 @@
 begin extract
 stage "$target"
-mkdir -- "$staged/new" && began "$staged/new" || failed $?
-tar --extract --ignore-zeros --force-local --no-unquote --file="$source" --directory="$staged/new" $compression || failed $?
-placed "$staged/new" "$target" || misplaced $?
+unpack "$source" "$staged/new" "$target" "$compression" || failed $?
 succeeded extracted

@@ -372,7 +372,13 @@ impl Changes for ScriptedFiles {
     }
 
     /// The paths of scripts are always apart.
-    async fn apart(&self, _: &Principal, _: &RemotePath, _: &RemotePath, _: &CompressOptions) -> Result<(), FilesystemError> {
+    async fn check_archive_target(
+        &self,
+        _: &Principal,
+        _: &RemotePath,
+        _: &RemotePath,
+        _: &CompressOptions,
+    ) -> Result<(), FilesystemError> {
         Ok(())
     }
 

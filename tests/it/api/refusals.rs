@@ -33,9 +33,9 @@ async fn an_archive_over_what_its_link_leads_to_or_in_what_it_holds_is_400_in_th
         symlink("data", directory.path().join("current")).unwrap();
         symlink("d", directory.path().join("to-d")).unwrap();
         for (source, target, words) in [
-            ("current", "data", "one of the two is a link to the other"),
-            ("d", "d/new.tgz", "the archive would lie in what it is to hold"),
-            ("d", "to-d/new.tgz", "the archive would lie in what it is to hold"),
+            ("current", "data", "the source is a symbolic link to the target"),
+            ("d", "d/new.tgz", "the target is inside the directory to pack"),
+            ("d", "to-d/new.tgz", "the target is inside the directory to pack"),
         ] {
             for operation in ["ops/compress", "transfer/compress"] {
                 let answer = change(&api, Method::POST, operation, &paths(&directory, source, target)).await;

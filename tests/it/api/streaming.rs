@@ -337,7 +337,7 @@ async fn an_upload_onto_what_exists_is_refused_with_the_ways_out() {
     std::fs::write(streaming.machine.at("a"), "old").unwrap();
     std::fs::create_dir(streaming.machine.at("d")).unwrap();
     for (name, status, words) in
-        [("a", 403, "remove it first, choose another name, or send the file with `PUT"), ("d", 400, "the path is that of the file itself")]
+        [("a", 403, "remove it first, choose another name, or send the file with `PUT"), ("d", 400, "the path must name the file to write")]
     {
         let answer = streaming.ask("upload", name).await;
         let message = answer.json()["message"].as_str().unwrap().to_owned();

@@ -104,6 +104,12 @@ async fn nothing_is_submitted_for_a_path_that_breaks_the_policy() {
         ("compress", "/home/a", "b"),
         ("extract", "/etc/a", "/home/b"),
         ("extract", "/home/a", "/home/\0"),
+        // Onto itself, or into itself.
+        ("cp", "/home/alice/a", "/home/alice"),
+        ("cp", "/home/alice/a/", "/home/alice/a"),
+        ("cp", "/home/alice/a", "/home/alice/a/b"),
+        ("mv", "/home/alice/a", "/home/alice"),
+        ("mv", "/home/alice/a", "/home/alice/a/b"),
         // It would take a file system with it.
         ("mv", "/home", "/scratch/b"),
     ] {

@@ -193,6 +193,31 @@ async fn a_request_that_hangs_makes_way_for_the_one_that_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_upload_that_cannot_take_its_place_leaves_nothing() {
+    if !rustix::process::geteuid().is_root() || !std::path::Path::new(OPENSSH).exists() {
+        return skip("only root can act as several users, on a machine with sftp-server of OpenSSH");
+    }
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        // In a sticky directory the file of somebody else cannot be replaced.
+        let target = directory.path().join("f");
+        std::fs::write(&target, "old").unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        for path in [directory.path(), &target] {
+            std::os::unix::fs::chown(path, Some(1), Some(1)).unwrap();
+        }
+        let mut transport = Local::new(if access == filesystem::FileAccess::Sftp { Subsystem::OpenSsh } else { Subsystem::Refused });
+        transport.user = Some(User { user: 2, group: 2, groups: 2 });
+        let api = api_over(&directory, access, Arc::new(transport));
+        for fields in [&[("upload-length", "0")][..], &[("upload-length", "0"), ("content-type", "application/offset+octet-stream")]] {
+            let answer = create(&api, &directory, fields, "").await;
+            assert_eq!(answer.status, 403, "{access:?}: {}", answer.everything());
+            assert_eq!(names(&directory), ["f"], "{access:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_can_begin_with_content_and_be_given_up() {
     let directory = tempfile::tempdir().unwrap();
     let api = api(&directory, filesystem::FileAccess::Sftp);

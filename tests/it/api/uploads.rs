@@ -123,6 +123,6 @@ async fn a_directory_at_the_path_of_a_file_is_refused_with_what_the_path_is() {
     let call = r#"alice: upload "/home/f" "abc" Some(100000) Anything"#;
     let refused = FilesystemError::WrongType { path: RemotePath::from_text("/home/f").unwrap(), reason: "Is a directory" };
     let answer = put(&[], "abc", vec![(call, Reply::FileFails(refused))]).await;
-    let expected = json!("/home/f: Is a directory: the path is that of the file itself");
+    let expected = json!("/home/f: Is a directory: the path must name the file to write");
     assert_eq!((answer.status, &answer.json()["message"]), (400, &expected));
 }

@@ -255,7 +255,7 @@ async fn an_archive_does_not_take_the_place_of_what_it_is_to_hold(site: Site) {
         let options = CompressOptions { match_pattern, ..CompressOptions::default() };
         for target in ["d/f", "to-d/f"] {
             let error = site.files.compress(&site.user, &source, &site.path(target), &options).await.expect_err(target);
-            assert!(error.kind() == Kind::Invalid && error.to_string().contains("cannot take the place"), "{target}: {error:?}");
+            assert!(error.kind() == Kind::Invalid && error.to_string().contains("would replace its own source"), "{target}: {error:?}");
             assert_eq!((fs::read(site.local("d/f")).unwrap(), tree(&site, "")), (b"content".to_vec(), before.clone()), "{target}");
         }
     }
@@ -296,6 +296,30 @@ async fn members_that_the_user_may_not_put_in_their_places_are_named_and_what_wa
             assert!(error.to_string().starts_with(&format!("{}: Operation not permitted", site.path("t/sticky/f"))), "{error}");
             assert!(site.local("t/a/f").exists() && site.local("t/read-only/f").exists(), "{reach}, {into:?}");
             assert_eq!(fs::metadata(site.local("t/read-only")).unwrap().mode() & 0o7777, 0o555);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_only_directories_of_an_archive_that_does_not_fit_are_removed_again() {
+    if !is_possible() {
+        return;
+    }
+    for reach in ["sftp", "commands"] {
+        for into in [Into::Streamed, Into::Extracted] {
+            let site = site(reach);
+            for name in ["t/x", "new/ro"] {
+                fs::create_dir_all(site.local(name)).unwrap();
+            }
+            for name in ["new/ro/f", "new/x"] {
+                site.write(name, "new");
+            }
+            fs::set_permissions(site.local("new/ro"), fs::Permissions::from_mode(0o555)).unwrap();
+            chown(site.local("t"), Some(2), Some(2)).unwrap();
+            let before = tree(&site, "t");
+            let error = unpack_into(&site, into, "t", &archive_of(&site, "new", &["ro", "x"])).await.unwrap_err();
+            assert!(matches!(error, FilesystemError::WrongType { .. }), "{reach}, {into:?}: {error:?}");
+            wait_for(Duration::from_secs(20), || tree(&site, "t") == before).await;
         }
     }
 }

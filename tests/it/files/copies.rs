@@ -29,6 +29,7 @@ on_each_site!(
     what_cannot_be_copied_leaves_nothing_behind,
     touching_makes_a_file_or_renews_its_times,
     a_name_is_not_moved_onto_another_name_of_the_same_file,
+    nothing_is_copied_onto_itself_by_another_path,
     a_link_does_not_take_the_place_of_the_file_that_it_leads_to,
     of_several_that_go_to_one_name_one_arrives_and_no_other_is_lost,
 );
@@ -181,6 +182,29 @@ async fn a_name_is_not_moved_onto_another_name_of_the_same_file(site: Site) {
     site.write("same", "1");
     site.files.rename(&site.user, &site.path("same"), &target, true).await.unwrap();
     assert_eq!(site.names(), [b"hard".to_vec(), b"link".to_vec()]);
+}
+
+async fn nothing_is_copied_onto_itself_by_another_path(site: Site) {
+    fs::create_dir(site.local("d")).unwrap();
+    symlink("d", site.local("to-d")).unwrap();
+    let source = site.write("d/f", "1");
+    symlink("f", site.local("d/link")).unwrap();
+    fs::hard_link(site.local("d/f"), site.local("hard")).unwrap();
+    let inode = fs::metadata(site.local("d/f")).unwrap().ino();
+    let follow = CopyOptions { dereference: true, ..REPLACE };
+    for (from, to, options) in [("d/f", "to-d/f", REPLACE), ("d/f", "hard", REPLACE), ("d/f", "to-d/f", follow), ("d/link", "d/f", follow)]
+    {
+        let target = site.path(to);
+        let error = site.files.copy(&site.user, &site.path(from), &target, options).await.expect_err(to);
+        assert!(matches!(&error, FilesystemError::WrongType { path, .. } if *path == target), "{from} {to}: {error:?}");
+        assert_eq!(fs::metadata(site.local("d/f")).unwrap().ino(), inode, "{from} {to}");
+    }
+    // A copy that was made before is another file, and a link to the file is no name of it.
+    for _ in 0..2 {
+        site.files.copy(&site.user, &source, &site.path("copy"), REPLACE).await.unwrap();
+    }
+    site.files.copy(&site.user, &source, &site.path("d/link"), REPLACE).await.unwrap();
+    assert!(fs::symlink_metadata(site.local("d/link")).unwrap().is_file());
 }
 
 /// The links that the tests put over the file `f`, which all of them lead to, and what else there is.

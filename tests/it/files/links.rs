@@ -28,11 +28,11 @@ on_each_site!(
 
 async fn a_link_does_not_take_the_place_of_a_link_that_it_leads_to(site: Site) {
     site.write("f", "content");
-    for (name, end) in [("l", "f"), ("l2", "l"), ("l3", "./l2")] {
+    for (name, end) in [("l", "f"), ("l2", "l"), ("l3", "./l2"), ("l4", "l/"), ("l5", "l2/.//")] {
         symlink(end, site.local(name)).unwrap();
     }
     let as_link = CopyOptions { overwrite: true, dereference: false };
-    for source in ["l2", "l3"] {
+    for source in ["l2", "l3", "l4", "l5"] {
         let (from, to) = (site.path(source), site.path("l"));
         let moved = site.files.rename(&site.user, &from, &to, true).await.unwrap_err();
         let copied = site.files.copy(&site.user, &from, &to, as_link).await.unwrap_err();
@@ -57,15 +57,15 @@ async fn an_archive_of_a_link_does_not_take_the_place_of_what_it_leads_to(site: 
         for options in [options(false, None), options(true, None), options(false, Some(".*")), options(true, Some(".*"))] {
             let error = site.files.compress(&site.user, &source, &target, &options).await.unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid, "{options:?}: {error:?}");
-            assert!(error.to_string().contains("one of the two is a link to the other"), "{options:?}: {error}");
+            assert!(error.to_string().contains("the source is a symbolic link to the target"), "{options:?}: {error}");
             assert_eq!(fs::read(site.local("data")).unwrap(), b"content", "{options:?}");
         }
-        let error = site.files.apart(&site.user, &source, &target, &options(false, None)).await.unwrap_err();
+        let error = site.files.check_archive_target(&site.user, &source, &target, &options(false, None)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
     }
     // A link is packed to where there is something else.
     let other = site.write("other", "content");
-    site.files.apart(&site.user, &site.path("current"), &other, &options(false, None)).await.unwrap();
+    site.files.check_archive_target(&site.user, &site.path("current"), &other, &options(false, None)).await.unwrap();
     site.files.compress(&site.user, &site.path("current"), &other, &CompressOptions::default()).await.unwrap();
     assert_eq!(site.names(), [&b"chain"[..], b"current", b"data", b"other"]);
 }
@@ -87,15 +87,18 @@ async fn an_archive_does_not_lie_in_what_it_is_to_hold_by_whatever_path(site: Si
         let (from, to) = (site.path(source), site.path(target));
         let whole = options(dereference, None);
         let error = site.files.compress(&site.user, &from, &to, &whole).await.expect_err(target);
-        assert!(error.kind() == Kind::Invalid && error.to_string().contains("would lie in what it is to hold"), "{target}: {error:?}");
-        let error = site.files.apart(&site.user, &from, &to, &whole).await.expect_err(target);
+        assert!(
+            error.kind() == Kind::Invalid && error.to_string().contains("the target is inside the directory to pack"),
+            "{target}: {error:?}"
+        );
+        let error = site.files.check_archive_target(&site.user, &from, &to, &whole).await.expect_err(target);
         assert_eq!(error.kind(), Kind::Invalid, "{target}: {error:?}");
         assert!(!site.local("d/new.tgz").exists() && fs::read_dir(site.local("d/sub")).unwrap().next().is_none(), "{target}");
     }
     // Beside it, with a name that begins as its own does, and into what a link leads to that is packed as a link.
     for (source, target) in [("d", "d2/new.tgz"), ("d", "d.tgz"), ("to-d", "d/link.tgz"), ("d/f", "d/f.tgz")] {
         let (from, to): (RemotePath, RemotePath) = (site.path(source), site.path(target));
-        site.files.apart(&site.user, &from, &to, &options(false, None)).await.unwrap();
+        site.files.check_archive_target(&site.user, &from, &to, &options(false, None)).await.unwrap();
         site.files.compress(&site.user, &from, &to, &CompressOptions::default()).await.unwrap();
     }
 }
@@ -109,7 +112,7 @@ async fn an_archive_of_what_matches_may_lie_in_its_source_and_does_not_hold_itse
         let (from, to, options) = (site.path(source), site.path(target), options(dereference, Some(".*")));
         // The second time there is an archive, which matches too.
         for _ in 0..2 {
-            site.files.apart(&site.user, &from, &to, &options).await.unwrap();
+            site.files.check_archive_target(&site.user, &from, &to, &options).await.unwrap();
             site.files.compress(&site.user, &from, &to, &options).await.unwrap();
             let listed = Command::new("tar").arg("tf").arg(site.local(target)).output().unwrap();
             let mut names: Vec<_> = str::from_utf8(&listed.stdout).unwrap().lines().map(|name| name.trim_start_matches("./")).collect();
@@ -132,6 +135,29 @@ async fn an_archive_of_nothing_is_refused_and_the_old_one_stays(site: Site) {
         assert_eq!(fs::read(site.local("old.tgz")).unwrap(), b"old");
     }
     assert_eq!(site.names(), [&b"d"[..], b"old.tgz"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_of_what_matches_is_not_replaced_where_a_directory_cannot_be_read() {
+    if !is_possible() {
+        return;
+    }
+    for reach in ["sftp", "commands"] {
+        let site = rights::site(reach);
+        fs::create_dir_all(site.local("d/closed")).unwrap();
+        site.write("d/f", "content");
+        fs::set_permissions(site.local("d/closed"), fs::Permissions::from_mode(0o700)).unwrap();
+        for old in [None, Some("old")] {
+            if let Some(old) = old {
+                site.write("a.tgz", old);
+            }
+            let before = site.names();
+            let packed = site.files.compress(&site.user, &site.path("d"), &site.path("a.tgz"), &options(false, Some(".*"))).await;
+            assert!(matches!(packed, Err(FilesystemError::Denied(_))), "{reach}: {packed:?}");
+            assert_eq!(fs::read_to_string(site.local("a.tgz")).ok().as_deref(), old, "{reach}");
+            assert_eq!(site.names(), before, "{reach}");
+        }
+    }
 }
 
 /// Writes the file in one piece, or in a part that takes its place.

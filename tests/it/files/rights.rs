@@ -26,6 +26,10 @@ const STRANGERS: u32 = 60_011;
 const REACHES: [&str; 4] = ["sftp", "sftp without setstat", "sftp without commands", "commands"];
 
 pub(super) fn site(reach: &str) -> Site {
+    site_with(reach, Settings::default())
+}
+
+pub(super) fn site_with(reach: &str, settings: Settings) -> Site {
     let (subsystem, access) = match reach {
         "commands" => (Subsystem::Refused, FileAccess::Exec),
         "sftp without copy-data and commands" => (Subsystem::Refusing("copy-data"), FileAccess::Sftp),
@@ -37,7 +41,7 @@ pub(super) fn site(reach: &str) -> Site {
     transport.user = Some(User { user: ME, group: ME, groups: PROJECT });
     transport.runs_commands = !reach.ends_with("commands") || reach == "commands";
     let transport = Arc::new(transport);
-    let files = open(transport.clone(), access, Settings::default());
+    let files = open(transport.clone(), access, settings);
     let site = Site { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access, _pod: None };
     chown(site.directory.path(), Some(ME), Some(ME)).unwrap();
     site

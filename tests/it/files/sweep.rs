@@ -1,11 +1,12 @@
 //! Files left by a killed Goldcrest are found by the next write of the same user in the same directory.
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::time::Duration;
 
 use goldcrest::filesystem::{CompressOptions, Compression, CopyOptions, Expected, FileAccess, Settings};
 
+use super::rights::{is_possible, site_with};
 use super::transport::Subsystem;
 use super::{Site, pieces};
 use crate::support::{PATIENCE, skip, wait_for};
@@ -108,6 +109,32 @@ async fn what_was_left_for_long_is_removed_by_the_next_write_and_nothing_else_is
                 assert!(std::path::Path::new("/etc/passwd").exists());
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_with_a_read_only_directory_in_it_is_removed_too() {
+    if !is_possible() {
+        return;
+    }
+    for reach in ["sftp", "commands"] {
+        let site = site_with(reach, Settings { abandoned: Duration::ZERO, ..Settings::default() });
+        let left = site.local(format!(".goldcrest-{HEX}"));
+        let link = site.local(format!(".link.goldcrest-{HEX}"));
+        fs::create_dir_all(left.join("ro")).unwrap();
+        fs::write(left.join("ro/f"), "left").unwrap();
+        fs::create_dir(site.local("kept")).unwrap();
+        symlink("kept", &link).unwrap();
+        for path in [&left, &left.join("ro"), &left.join("ro/f"), &site.local("kept"), &link] {
+            lchown(path, Some(2), Some(2)).unwrap();
+        }
+        for path in [left.join("ro"), site.local("kept")] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        write(&site, WayIn::Upload).await;
+        wait_for(PATIENCE, || !left.exists() && !link.is_symlink()).await;
+        assert_eq!(fs::metadata(site.local("kept")).unwrap().permissions().mode() & 0o777, 0o555, "{reach}");
     }
 }
 

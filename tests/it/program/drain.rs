@@ -70,6 +70,46 @@ fn first_half(program: &Program, folder: &Path, way_in: WayIn) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resumable_upload_that_the_end_of_a_drain_cuts_has_its_name_back() {
+    join_all(["sftp", "exec"].map(is_cut_while_it_is_added_to)).await;
+}
+
+async fn is_cut_while_it_is_added_to(access: &str) {
+    let node = LoginNode::start("ada").await;
+    let change = |text: String| {
+        let text = text.replace("server: { ", "server: { drain_timeout: 1, ");
+        text.replace("    probing: ", &format!("    file_access: {access}\n    probing: "))
+    };
+    let mut program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
+    program.is_up().await;
+    let folder = program.files.path().join("results");
+    std::fs::create_dir(&folder).unwrap();
+    let names = || std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    let head = |line: &str, fields: &str| {
+        let token = program.token("ada");
+        format!("{line} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\nAuthorization: Bearer {token}\r\n{fields}\r\n\r\n")
+    };
+    let address = program.url.strip_prefix("http://").unwrap();
+    let path = format!("POST /filesystem/good/uploads?path={}/f", folder.to_str().unwrap());
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let created = head(&path, "Upload-Length: 1000000\r\nContent-Length: 0\r\nConnection: close");
+    client.write_all(created.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    let location = answer.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_else(|| panic!("{answer}"));
+    let part = names().pop().unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let fields = "Upload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: 1000000";
+    let begun = [head(&format!("PATCH {location}"), fields).as_bytes(), &[b'x'; 500_000]].concat();
+    client.write_all(&begun).await.unwrap();
+    // A request that adds to it has it under a name of its own.
+    wait_for(PATIENCE, || names().iter().any(|name| *name != part)).await;
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    wait_for(Duration::from_secs(60), || program.child.try_wait().unwrap().is_some()).await;
+    assert_eq!(names(), [part], "{access}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_follows_a_file_ends_when_the_drain_begins_and_the_process_exits_with_zero() {
     let node = LoginNode::start("ada").await;
     let change = |text: String| text.replace("server: { ", "server: { drain_timeout: 600, ");

@@ -8,8 +8,8 @@ finish() {
 trap finish EXIT
 trap 'exit 143' HUP INT TERM
 if [ -d "$target" ]; then refuse 3 'targetPath must point to a file path: it is a directory'; fi
-# Whether the file can be written at all is better known before it was uploaded.
-make_temporary
+# Whether the file can be written at all is better known before it was uploaded. It is open to its owner alone if it is to have the rights of $target.
+if [ -e "$target" ]; then (umask 077 && touch -- "$temporary") || failed $?; else touch -- "$temporary" || failed $?; fi
 
 # The last status and the length of what is in the store.
 look() {
@@ -49,7 +49,7 @@ while [ "$have" != "$size" ]; do
     sleep $((attempt * attempt)) &
     wait $!
 done
-put "$temporary" "$target" || failed $?
+replace_file "$temporary" "$target" || failed $?
 # Where this fails the store removes it in its time.
 call "$delete_url" --request DELETE --max-time 30 >/dev/null 2>&1 || :
 say "File was successfully downloaded (size: $size bytes)"
