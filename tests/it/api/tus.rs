@@ -294,6 +294,35 @@ async fn a_post_can_stand_for_the_methods_that_a_client_cannot_send() {
     }
 }
 
+#[tokio::test]
+async fn an_upload_to_a_file_system_itself_is_refused_in_words_about_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let uri = format!("/api/filesystem/daint/uploads?path={}", directory.path().display());
+    let answer = send(&api(&directory, WAYS[0]), Method::POST, &uri, &[("upload-length", "3")], "").await;
+    assert_eq!(answer.status, 400, "{}", answer.everything());
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, format!("{}: Is a directory: the path is that of the file itself", directory.path().display()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_to_add_to_a_finished_upload_learns_that_it_is_finished() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        let upload = begin(&api, &directory, 3).await;
+        assert_eq!(patch(&api, &upload, 0, &[], "ab").await.status, 204);
+        assert_eq!(patch(&api, &upload, 2, &[], "c").await.status, 204);
+        let again = patch(&api, &upload, 2, &[], "c").await;
+        assert_eq!(again.status, 409, "{}", again.everything());
+        let nothing = patch(&api, &upload, 3, &[], "").await;
+        assert_eq!((nothing.status, nothing.header("upload-offset")), (204, Some("3")), "{}", nothing.everything());
+        assert_eq!(patch(&api, &upload, 3, &[], "d").await.status, 413);
+        assert_eq!((offset(&api, &upload).await.as_str(), std::fs::read(directory.path().join("f")).unwrap()), ("3", b"abc".to_vec()));
+        std::fs::remove_file(directory.path().join("f")).unwrap();
+        assert_eq!(patch(&api, &upload, 3, &[], "").await.status, 404);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_finished_upload_can_be_given_up_and_its_file_stays() {
     for access in WAYS {
