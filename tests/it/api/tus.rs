@@ -163,7 +163,8 @@ async fn a_checksum_that_does_not_hold_is_460_and_adds_nothing() {
         let sums = [("sha1", "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="), ("sha256", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")];
         for (name, sum) in sums {
             let answer = patch(&api, &upload, 0, &[("upload-checksum", &format!("{name} {sum}"))], "abd").await;
-            assert_eq!(answer.status, 460, "{}", answer.everything());
+            let digest = if name == "sha1" { "the sha1 digest" } else { "the sha-256 digest" };
+            assert!(answer.status == 460 && answer.everything().contains(digest), "{}", answer.everything());
             assert_eq!(offset(&api, &upload).await, "0");
         }
         assert_eq!(patch(&api, &upload, 0, &[("upload-checksum", "md5 AAAA")], "abc").await.status, 400);
