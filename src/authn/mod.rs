@@ -144,7 +144,7 @@ pub enum AuthnError {
     #[error("the access token is not valid: it has expired")]
     Expired,
     /// It expires too soon to be passed on.
-    #[error("the access token ends in {remaining} s, at least {required} s are required: renew it")]
+    #[error("the access token {}, at least {required} s are required: renew it", end_of(*remaining))]
     EndsTooSoon {
         /// Seconds left.
         remaining: i64,
@@ -157,6 +157,11 @@ pub enum AuthnError {
     /// No signing key was ever read: the token can be neither accepted nor refused.
     #[error("the signing keys of the identity provider could not be read")]
     KeysUnavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// When a token ends with so many seconds left.
+fn end_of(remaining: i64) -> String {
+    if remaining < 0 { format!("ended {} s ago", remaining.unsigned_abs()) } else { format!("ends in {remaining} s") }
 }
 
 impl Classify for AuthnError {

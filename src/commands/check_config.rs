@@ -35,7 +35,10 @@ pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
     let name = arguments.file.config.display();
     match config::load(&arguments.file.config, super::environment()) {
         Ok(loaded) if arguments.strict && !loaded.warnings.is_empty() => {
-            eprint_all("error", &loaded.warnings);
+            for warning in &loaded.warnings {
+                // It is not ignored here.
+                super::eprint(&format!("error: {warning}").replacen("unknown key, ignored", "unknown key", 1));
+            }
             super::eprint(&format!("{name}: {}, no warnings (--strict treats them as mistakes)", count(loaded.warnings.len(), "mistake")));
             say_that_nothing_was_tried(arguments);
             ExitCode::FAILURE

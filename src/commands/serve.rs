@@ -79,7 +79,10 @@ pub(super) async fn run(loaded: Loaded, file: PathBuf) -> Result<(), String> {
         Drained::Completed if outcome.try_recv() == Ok(ServeOutcome::Cut) => {
             Err("stopped before every request had ended: see server.drain_timeout".to_owned())
         }
-        Drained::Completed => Ok(()),
+        Drained::Completed => {
+            tracing::info!("stopped: every request had ended");
+            Ok(())
+        }
         Drained::TimedOut(names) => Err(format!("stopped before these had ended: {}", names.join(", "))),
     }
 }

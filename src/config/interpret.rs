@@ -305,7 +305,10 @@ impl Interpreter {
     fn written_in_place(&mut self, path: &str) {
         let Some(Origin::Line(Some(file), _)) = self.origin(path).cloned() else { return };
         if is_world_readable(&file) && self.open_files.insert(file.to_path_buf()) {
-            let reason = format!("is a secret in {}, which everybody can read: chmod o-r it, or use {SECRET_FILE}/path", file.display());
+            let reason = format!(
+                "is a secret in {}, which everybody can read: chmod o-r it, or use {SECRET_FILE}/path for each secret in it",
+                file.display()
+            );
             self.warning(path, reason);
         }
     }

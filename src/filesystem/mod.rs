@@ -360,7 +360,7 @@ impl Classify for FilesystemError {
         match self {
             Self::TooSlow { .. } => true,
             Self::PartlyPlaced(reason) => reason.is_final(),
-            _ => false,
+            _ => self.wrapped().is_some_and(Classify::is_final),
         }
     }
 

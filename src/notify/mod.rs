@@ -98,6 +98,10 @@ struct Inner {
     /// The turns under way, by their leases.
     turns: Mutex<HashMap<String, LeasedQueue>>,
     counts: DeliveryCounts,
+    /// Held while the webhooks of a user are counted, and while one is put into the store.
+    registering: tokio::sync::Mutex<()>,
+    /// The webhooks that are about to be put into the store, by user.
+    reserved: Arc<Mutex<HashMap<String, usize>>>,
     /// The failure to read the users with webhooks.
     users_failure: Recurring,
     /// That not all users with webhooks are observed.
@@ -121,6 +125,33 @@ pub struct Prepared {
     id: String,
     /// The newest event before the submission.
     after: u64,
+    place: Reservation,
+}
+
+/// A place among the webhooks of a user, until one is there or is given up.
+#[derive(Debug)]
+struct Reservation {
+    reserved: Arc<Mutex<HashMap<String, usize>>>,
+    user: String,
+}
+
+impl Reservation {
+    fn of(reserved: &Arc<Mutex<HashMap<String, usize>>>, user: String) -> Self {
+        *reserved.lock().entry(user.clone()).or_default() += 1;
+        Self { reserved: Arc::clone(reserved), user }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut reserved = self.reserved.lock();
+        if let Some(count) = reserved.get_mut(&self.user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                reserved.remove(&self.user);
+            }
+        }
+    }
 }
 
 impl Webhooks {
@@ -143,6 +174,8 @@ impl Webhooks {
             leased: Mutex::default(),
             turns: Mutex::default(),
             counts: DeliveryCounts::default(),
+            registering: tokio::sync::Mutex::default(),
+            reserved: Arc::default(),
             users_failure: Recurring::default(),
             users_excess: Recurring::default(),
         })))
@@ -154,7 +187,14 @@ impl Webhooks {
     /// If the address may not be called, the user has too many, or the store does not answer.
     pub async fn register(&self, owner: &Owner, registration: Registration) -> Result<Registered, WebhookError> {
         let prepared = self.prepare(owner, registration, None).await?;
-        self.put(prepared.id, owner, &prepared.registration, None, WEBHOOK_TTL).await
+        let id = prepared.id.clone();
+        let registered = self.put(prepared, None, WEBHOOK_TTL).await?;
+        // Another replica may have registered one meanwhile: whichever comes last sees all of them.
+        if self.0.store.list(WEBHOOK, &owner.key()).await?.len() > self.0.config.max_per_user {
+            self.remove(owner, &id).await?;
+            return Err(WebhookError::TooMany(self.0.config.max_per_user));
+        }
+        Ok(registered)
     }
 
     /// Checks a webhook for a job before it is submitted; `id` for a submission that may be repeated.
@@ -164,14 +204,19 @@ impl Webhooks {
     pub async fn prepare(&self, owner: &Owner, registration: Registration, id: Option<&str>) -> Result<Prepared, WebhookError> {
         self.check(&registration.url).await?;
         let id = id.map_or_else(|| format!("wh-{}", uuid::Uuid::new_v4().simple()), |id| format!("wh-{id}"));
-        let known = self.0.store.list(WEBHOOK, &owner.key()).await?;
-        if known.len() >= self.0.config.max_per_user && known.iter().all(|record| record.id != id) {
-            return Err(WebhookError::TooMany(self.0.config.max_per_user));
-        }
+        let place = {
+            let _alone = self.0.registering.lock().await;
+            let known = self.0.store.list(WEBHOOK, &owner.key()).await?;
+            let reserved = self.0.reserved.lock().get(&owner.key()).copied().unwrap_or_default();
+            if known.len() + reserved >= self.0.config.max_per_user && known.iter().all(|record| record.id != id) {
+                return Err(WebhookError::TooMany(self.0.config.max_per_user));
+            }
+            Reservation::of(&self.0.reserved, owner.key())
+        };
         // A webhook is not called for earlier events.
         self.0.cursor(&owner.system).await?;
         let after = self.0.store.read(&JobEvent::stream(owner.system.as_str()), u64::MAX, 1).await?.last;
-        Ok(Prepared { owner: owner.clone(), registration, id, after })
+        Ok(Prepared { owner: owner.clone(), registration, id, after, place })
     }
 
     /// Registers a webhook for a submitted job. Events since [`Webhooks::prepare`] are delivered too.
@@ -179,12 +224,12 @@ impl Webhooks {
     /// # Errors
     /// If the store does not answer.
     pub async fn bind(&self, prepared: Prepared, job: &JobId) -> Result<Registered, WebhookError> {
-        let Prepared { owner, registration, id, after } = prepared;
-        if let Some(known) = self.0.store.get(WEBHOOK, &id).await? {
-            let webhook = decode::<StoredWebhook>(&known).ok_or(WebhookError::Unreadable)?.into_webhook(id, Backlog::default());
+        if let Some(known) = self.0.store.get(WEBHOOK, &prepared.id).await? {
+            let webhook = decode::<StoredWebhook>(&known).ok_or(WebhookError::Unreadable)?.into_webhook(prepared.id, Backlog::default());
             return Ok(Registered { webhook, secret: None });
         }
-        let registered = self.put(id, &owner, &registration, Some(job.clone()), JOB_WEBHOOK_TTL).await?;
+        let (owner, after) = (prepared.owner.clone(), prepared.after);
+        let registered = self.put(prepared, Some(job.clone()), JOB_WEBHOOK_TTL).await?;
         events::catch_up(&self.0, &owner, &registered.webhook.id, after).await?;
         Ok(registered)
     }
@@ -277,22 +322,19 @@ impl Webhooks {
         })
     }
 
-    async fn put(
-        &self,
-        id: String,
-        owner: &Owner,
-        registration: &Registration,
-        job: Option<JobId>,
-        ttl: Duration,
-    ) -> Result<Registered, WebhookError> {
+    /// Stores a webhook, which then takes its place itself.
+    async fn put(&self, prepared: Prepared, job: Option<JobId>, ttl: Duration) -> Result<Registered, WebhookError> {
+        let Prepared { owner, registration, id, after: _, place } = prepared;
         let secret = signature::new_secret().map_err(|_| WebhookError::NoRandomness)?;
-        let stored = StoredWebhook::new(owner, registration, job, &secret);
+        let stored = StoredWebhook::new(&owner, &registration, job, &secret);
+        let _alone = self.0.registering.lock().await;
         let user = format!("{}/{}", owner.system.as_str(), owner.user.as_str());
         let index =
             Record { kind: USER, id: user, owner: owner.system.as_str().to_owned(), value: Vec::new(), due_in: None, ttl: WEBHOOK_TTL };
         self.0.store.put(&index).await?;
         let record = Record { kind: WEBHOOK, id: id.clone(), owner: owner.key(), value: encode(&stored), due_in: None, ttl };
         self.0.store.put(&record).await?;
+        drop(place);
         // It may have been removed since, as that of a user without webhooks.
         self.0.store.put(&index).await?;
         Ok(Registered { webhook: stored.into_webhook(id, Backlog::default()), secret: Some(secret) })

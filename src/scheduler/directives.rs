@@ -1,5 +1,9 @@
 //! The `#SBATCH` lines at the head of a script, as words. The schedulers interpret the options.
 
+/// Why sbatch takes no script of a text editor of Windows: the kernel would look for an interpreter whose name ends with a carriage return.
+pub(super) const DOS_LINE_BREAKS: &str =
+    r"Batch script contains DOS line breaks (\r\n) instead of expected UNIX line breaks (\n): convert it, for instance with dos2unix";
+
 /// The words of each `#SBATCH` line before the script's first command, comments left out.
 pub(super) fn sbatch_lines(script: &str) -> impl Iterator<Item = Vec<String>> {
     let head = script.lines().map(str::trim_start).take_while(|line| line.is_empty() || line.starts_with('#'));

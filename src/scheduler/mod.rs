@@ -347,7 +347,7 @@ impl Classify for SchedulerError {
     }
 
     fn is_final(&self) -> bool {
-        matches!(self, Self::NoRecord(_))
+        matches!(self, Self::NoRecord(_)) || self.wrapped().is_some_and(Classify::is_final)
     }
 
     fn maybe_effected(&self) -> Option<bool> {

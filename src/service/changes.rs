@@ -6,8 +6,8 @@ use super::audit::Change;
 use super::counts::Action;
 use super::text::{Findings, check_line};
 use super::{Access, InvalidRequest, ServiceError};
-use crate::domain::{CompressOptions, Compression, DirectoryEntry, FileMode, RemotePath};
-use crate::filesystem::{ARCHIVE_IS_SOURCE, CopyOptions};
+use crate::domain::{CompressOptions, Compression, DirectoryEntry, FileMode, FileType, RemotePath};
+use crate::filesystem::{ARCHIVE_IS_SOURCE, CopyOptions, FilesystemError};
 
 /// Sets permission bits, given in octal or as a symbolic mode, and returns the changed entry.
 ///
@@ -113,7 +113,10 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
     let target = target_of(access, &source, target, options.dereference).await?;
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCopy, format!("{source} to {target}"));
-    change.end(files.copy(access.principal(), &source, &target, options).await)?;
+    let copied = change.end(files.copy(access.principal(), &source, &target, options).await);
+    if let Err(error) = copied {
+        return Err(into_a_directory(access, &source, &target, error).await);
+    }
     Ok(files.entry(access.principal(), &target).await?)
 }
 
@@ -130,7 +133,10 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
     }
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesMove, format!("{source} to {target}"));
-    change.end(files.rename(access.principal(), &source, &target, overwrite).await)?;
+    let moved = change.end(files.rename(access.principal(), &source, &target, overwrite).await);
+    if let Err(error) = moved {
+        return Err(into_a_directory(access, &source, &target, error).await);
+    }
     Ok(files.entry(access.principal(), &target).await?)
 }
 
@@ -187,6 +193,25 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
     }
     findings.into_result()?;
     Ok(Some(name).filter(|name| !name.is_empty()))
+}
+
+/// The error of a copy or a move: where the target is a directory, into which cp(1) and mv(1) would have put the source, with the name to give.
+async fn into_a_directory(access: &Access, source: &RemotePath, target: &RemotePath, error: FilesystemError) -> ServiceError {
+    let names_target = match &error {
+        FilesystemError::Exists(path) | FilesystemError::WrongType { path, reason: "Is a directory" } => path == target,
+        _ => false,
+    };
+    let Ok(files) = access.files().await else { return error.into() };
+    if !names_target || source.file_name().is_empty() {
+        return error.into();
+    }
+    match files.stat(access.principal(), target, true).await {
+        Ok(found) if FileType::from_mode(found.mode) == FileType::Directory => {
+            let name = target.join(source.file_name());
+            FilesystemError::Invalid(format!("{error}: it is a directory, and `targetPath` is the new name: write {name}")).into()
+        }
+        _ => error.into(),
+    }
 }
 
 /// The target of a copy or a move, which is neither in its source nor a file system.

@@ -10,7 +10,7 @@ use super::grep::Pattern;
 use super::limits::TransferPermit;
 use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError, counts};
 use crate::domain::{
-    Alternative, ByteRange, Checksum, Content, ContentUnit, FileType, FileVersion, RemotePath, is_file_name, text_to_bytes,
+    Alternative, ByteRange, Checksum, Content, ContentUnit, FileStat, FileType, FileVersion, RemotePath, is_file_name, text_to_bytes,
 };
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Download, Expected, FilesystemError, ListOptions, Part, Placed, UploadOptions, WalkOptions, regular,
@@ -150,6 +150,34 @@ pub(super) fn directory_in_place(error: impl Into<ServiceError>) -> ServiceError
         }
         error => error,
     }
+}
+
+/// What has the path of a file that a transfer service is to put in place, if anything has it. Refused before a job is submitted: a directory, and
+/// a file whose directory does not exist.
+pub(super) async fn find_target(access: &Access, target: &RemotePath) -> Result<Option<FileStat>, ServiceError> {
+    let is_directory = |found: &FileStat| FileType::from_mode(found.mode) == FileType::Directory;
+    let a_directory = || FilesystemError::WrongType { path: target.clone(), reason: NAMES_THE_FILE };
+    if access.cluster().holds_file_system(target) {
+        return Err(a_directory().into());
+    }
+    let (files, principal) = (access.files().await?, access.principal());
+    let found = match files.stat(principal, target, false).await {
+        Ok(found) => Some(found),
+        Err(FilesystemError::NotFound(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let leads_on = found.as_ref().is_some_and(|found| FileType::from_mode(found.mode) == FileType::Symlink);
+    let reached = if leads_on { files.stat(principal, target, true).await.ok() } else { found };
+    if reached.as_ref().is_some_and(is_directory) {
+        return Err(a_directory().into());
+    }
+    if found.is_none()
+        && let Some(directory) = target.parent()
+        && !is_directory(&files.stat(principal, &directory, true).await?)
+    {
+        return Err(FilesystemError::WrongType { path: directory, reason: "Not a directory" }.into());
+    }
+    Ok(found)
 }
 
 /// Packs a directory, or a file, into an archive that is sent while it is created.

@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use crate::domain::Secret;
 use crate::error::ErrorChain;
-use crate::filesystem::{FilesystemError, regular};
+use crate::filesystem::regular;
 use crate::transfer::S3;
 use crate::transfer::s3::{self, MultipartUpload, ObjectStore, Side};
 
 use super::audit::Change;
-use super::contents::NAMES_THE_FILE;
+use super::contents::find_target;
 use super::counts::Action;
 use super::transfers::{FileTransferRequest, JobContext, NO_SERVICE, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
@@ -43,16 +43,15 @@ pub struct ObjectDownload {
 /// Begins an upload of a file of the announced size, which the caller then sends to the store, and submits the job that puts the file in place.
 ///
 /// # Errors
-/// If the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
+/// If the system has no such transfers, the request breaks a rule, no file can have the path, the store does not begin, or the scheduler does
+/// not take the job.
 pub async fn upload(access: &Access, request: FileTransferRequest<'_>) -> Result<ObjectUpload, ServiceError> {
     let (store, _) = store(access)?;
     let target = access.path(request.path).await?;
-    if access.cluster().holds_file_system(&target) {
-        return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
-    }
     let size = request.size.ok_or_else(|| InvalidRequest::new("size", "say how large the file is, in bytes"))?;
     let parts = store.parts(size).map_err(|error| InvalidRequest::new("size", error.to_string()))?;
     let job_context = JobContext::of(access, request.account)?;
+    find_target(access, &target).await?;
 
     let change = Change::begin(access, Action::TransfersUpload, target.to_text());
     let upload = match store.begin(&access.principal().username, target.file_name()).await {

@@ -19,7 +19,7 @@ use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
-use super::contents::{TransferForm, directory_in_place};
+use super::contents::{NAMES_THE_FILE, TransferForm, directory_in_place};
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::upload_files::UploadFiles;
@@ -73,6 +73,9 @@ impl ResumableUpload {
     /// The target, and the growing file in its directory.
     fn paths(&self, access: &Access) -> Result<(RemotePath, RemotePath), ServiceError> {
         let target = access.cluster().path(&self.path)?;
+        if access.cluster().holds_file_system(&target) {
+            return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
+        }
         let name = target.file_name();
         // The longest name of POSIX systems is 255 bytes; what is added takes 51, and 17 more while a request has it.
         let name = [b".", &name[..name.len().min(180)], b".goldcrest-upload-", self.nonce.as_bytes()].concat();
@@ -224,7 +227,13 @@ pub async fn extend(access: &Access, upload: &ResumableUpload, addition: Additio
         let (target, part) = upload.paths(&access)?;
         let lock = access.lock_upload(&part).await?;
         let parts = UploadFiles::of(&access).await?;
-        let held = parts.hold(&part).await.map_err(|error| showing(error, &part, &target))?;
+        let held = match parts.hold(&part).await {
+            // It may have been put in its place by a request whose answer was lost.
+            Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if is_placed(&access, &upload, &target).await? => {
+                return beyond_the_end(upload.length, offset, content).await;
+            }
+            held => held.map_err(|error| showing(error, &part, &target))?,
+        };
         let content = counts::uploaded(access.counts(), until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
         let added = parts.files.extend_part(access.principal(), &held, content, options).await;
@@ -250,6 +259,19 @@ pub async fn settle(gate: &Gate) {
             "resumable uploads were cut while they were added to: the next request continues with a copy"
         );
     }
+}
+
+/// The answer to an addition to an upload that is complete: nothing can be added to it, and nothing is.
+async fn beyond_the_end(length: u64, offset: u64, mut content: ContentStream) -> Result<u64, ServiceError> {
+    if offset != length {
+        return Err(FilesystemError::Offset(length).into());
+    }
+    while let Some(piece) = content.next().await {
+        if !piece?.is_empty() {
+            return Err(ServiceError::TooLarge(length, Alternative::NewUpload));
+        }
+    }
+    Ok(length)
 }
 
 /// Renames a part back after a request that did not put it in its place. It is not renamed if the cluster did not answer: what was

@@ -285,6 +285,11 @@ impl Classify for TransportError {
         }
     }
 
+    /// A key that is not trusted stays so until somebody acts.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::HostKey(_)) || self.wrapped().is_some_and(Classify::is_final)
+    }
+
     fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
             Self::Credential(source) => Some(source),

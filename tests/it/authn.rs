@@ -167,6 +167,9 @@ async fn times_are_checked() {
         assert_eq!(refused(json!({"exp": nonsense})).await, "the access token is not valid: a time in it is no time");
     }
     assert!(refused(json!({"exp": now() + 20})).await.contains("at least 30 s are required"));
+    // Within the leeway, it has ended nevertheless.
+    let ended = refused(json!({"exp": now() - 2})).await;
+    assert!(ended.starts_with("the access token ended ") && ended.contains(" s ago, at least 30 s"), "{ended}");
     // Within the leeway of five seconds, and far ahead, as fractions and beyond any calendar.
     for good in [json!({"nbf": now() + 3}), json!({"iat": now() + 3}), json!({"exp": 1e300}), json!({"exp": u64::MAX})] {
         authenticator.authenticate(&key.sign(&claims(good))).await.unwrap();

@@ -336,6 +336,7 @@ fn check_config_strict_takes_warnings_for_mistakes() {
     let (loose, status, told) = strict(&site().replace("data_type: users", "data_type: users\n        defaultWorkDirr: true"));
     assert_eq!((loose, status), (Some(0), Some(1)));
     assert!(told.contains("error: ") && told.contains("did you mean `default_work_dir`?"), "{told}");
+    assert!(!told.contains("ignored"), "a key that is refused is not ignored: {told}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod pbs;
 mod program;
 mod rest;
 mod slurm;
+mod slurm_files;
 mod slurm_rest;
 mod slurm_rest_faults;
 mod ssh;

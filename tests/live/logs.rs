@@ -53,8 +53,7 @@ pub async fn a_task_of_an_array_has_its_own_output_and_others_read_what_the_clus
         let folder = api.new_folder(system, "fireuser").await;
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let script = "#!/bin/bash\necho \"task $SLURM_ARRAY_TASK_ID\"\n";
-        let job =
-            json!({"job": {"workingDirectory": folder, "standardOutput": format!("{folder}/%A-%a.out"), "script": script, "array": "1-2"}});
+        let job = json!({"job": {"workingDirectory": folder, "standardOutput": format!("{folder}/%N.%A-%3a.%%j"), "script": script, "array": "1-2"}});
         let id = api.post(&format!("/compute/{system}/jobs"), &job).await.expect(201).json()["jobId"].as_str().unwrap().to_owned();
         let logs = |task: &str| format!("/compute/{system}/jobs/{id}{task}/logs");
         for task in ["1", "2"] {

@@ -13,7 +13,7 @@ use super::copy::Move;
 use super::errors::line_error;
 use super::follow::Follower;
 use super::scripts::{Discard, Found, PlaceFile, Resize, Resolve};
-use super::{CommandFiles, scripts, streamed};
+use super::{CommandFiles, archive_head, scripts, streamed};
 use crate::domain::{Alternative, ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
@@ -168,6 +168,7 @@ impl Contents for CommandFiles {
             Err(FilesystemError::NotFound(_)) => false,
             Err(error) => return Err(error),
         };
+        let content = archive_head::in_format(content, target, format).await?;
         let folder = if exists { temporary_in(target) } else { temporary_beside(target) };
         let temporary = self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone()));
         let content = if format == ArchiveFormat::Tar { streamed::with_its_end(content, target.clone()) } else { content };

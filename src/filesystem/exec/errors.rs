@@ -56,8 +56,9 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         "Is a directory" => return wrong("Is a directory"),
         "Directory not empty" => return wrong("Directory not empty"),
         "Too many levels of symbolic links" => return wrong("Too many levels of symbolic links"),
-        "No space left on device" | "Disk quota exceeded" => return Some(FilesystemError::NoSpace(path)),
         "its copy is complete, and it could not be removed whole" => return Some(FilesystemError::SourceRemains(path)),
+        // What is written is the target, which is the last, whatever else the tool names.
+        "No space left on device" | "Disk quota exceeded" => return paths.last().map(|path| FilesystemError::NoSpace((*path).clone())),
         "it changed meanwhile" => return Some(FilesystemError::Changed(path)),
         "File name too long" => return Some(FilesystemError::Invalid(format!("{path}: File name too long"))),
         "Read-only file system" => return Some(FilesystemError::Invalid(format!("{path}: Read-only file system"))),
@@ -70,6 +71,10 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
             return Some(if is_made { missing.in_making(target().copied().unwrap_or(&path)) } else { missing });
         }
         _ => {}
+    }
+    // The message of tar for a write that the file system cut short.
+    if line.contains(": Wrote only ") && line.ends_with(" bytes") {
+        return paths.last().map(|path| FilesystemError::NoSpace((*path).clone()));
     }
     tool_error(line, path)
 }
@@ -86,10 +91,6 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
     if says("Archive is compressed. Use") {
         let message = format!("{path}: the archive is compressed in another way than is said; say how in `format` or `compression`");
         return Some(FilesystemError::Invalid(message));
-    }
-    // The message of tar for a write that the file system cut short.
-    if says(": Wrote only ") && line.ends_with(" bytes") {
-        return Some(FilesystemError::NoSpace(path));
     }
     if says("not in gzip format")
         || says("not a bzip2 file")
@@ -126,6 +127,19 @@ mod tests {
     fn error(stderr: &str) -> FilesystemError {
         let paths = [RemotePath::from_text("/a").unwrap(), RemotePath::from_text("/a/b").unwrap()];
         classify(CommandError::Exit { exit: 1, stderr: stderr.to_owned() }, &[&paths[0], &paths[1]])
+    }
+
+    #[test]
+    fn a_full_file_system_is_that_of_the_target_whatever_the_tool_names() {
+        for stderr in [
+            "gzip: stdout: No space left on device\ntar: /a: Wrote only 4096 of 10240 bytes\ntar: Child returned status 1",
+            "tar: -: Wrote only 4096 of 10240 bytes",
+            "xz: (stdout): Write error: No space left on device",
+            "cp: error copying '/a' to '/.b.goldcrest-tmp-0123456789abcdef': No space left on device",
+            "tar: /a: Cannot write: Disk quota exceeded",
+        ] {
+            assert!(matches!(error(stderr), FilesystemError::NoSpace(path) if path.to_text() == "/a/b"), "{stderr}");
+        }
     }
 
     #[test]

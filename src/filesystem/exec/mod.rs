@@ -5,6 +5,7 @@
 //! wrappers of sites look for. It must not know SFTP or HTTP. A new command is a value in one of the files here.
 
 mod archive;
+mod archive_head;
 mod change;
 mod changes;
 mod content;

@@ -2,7 +2,7 @@
 
 use super::protocol::{Attributes, FileSystemSpace, Request, Response, Status};
 use super::session::{Failure, Session, words};
-use crate::domain::RemotePath;
+use crate::domain::{FileType, RemotePath};
 use crate::filesystem::FilesystemError;
 use crate::ssh::TransportError;
 
@@ -48,6 +48,20 @@ pub async fn making(session: &Session, path: &RemotePath, failure: Failure) -> F
         Ok(_) => FilesystemError::Exists(path.clone()),
         Err(_) if is_full(session, path).await => FilesystemError::NoSpace(path.clone()),
         Err(_) => unexplained,
+    }
+}
+
+/// The trait's error for putting a file in the place of `path`, which a directory may have taken meanwhile.
+pub async fn replacing(session: &Session, path: &RemotePath, failure: Failure) -> FilesystemError {
+    let unexplained = filesystem_error(path, failure);
+    if !matches!(unexplained, FilesystemError::Sftp { .. }) {
+        return unexplained;
+    }
+    match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
+        Ok(found) if FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Directory => {
+            FilesystemError::WrongType { path: path.clone(), reason: "Is a directory" }
+        }
+        _ => unexplained,
     }
 }
 

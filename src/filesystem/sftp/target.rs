@@ -3,7 +3,7 @@
 //! Where the target is a symbolic link, the file that it leads to is replaced and the link stays. Where the server does not offer
 //! `posix-rename@openssh.com`, the target steps aside before the rename, and for a moment there is no file of that name.
 
-use super::errors::{attributes, bytes, filesystem_error, making};
+use super::errors::{attributes, bytes, filesystem_error, making, replacing};
 use super::missing::{MAX_LINKS, directory, led_to};
 use super::protocol::{Attributes, Request, Response};
 use super::read::version;
@@ -142,7 +142,9 @@ impl Target {
         if let Expected::Version(_) = expected {
             Self::find(session, &self.path, expected).await?;
         }
-        rename(session, from, &self.path).await.map_err(|failure| filesystem_error(&self.path, failure))?;
+        if let Err(failure) = rename(session, from, &self.path).await {
+            return Err(replacing(session, &self.path, failure).await);
+        }
         Ok(if self.version.is_some() { Placed::Replaced } else { Placed::Created })
     }
 }

@@ -6,7 +6,7 @@
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 
 use crate::authn::{AuthnError, MAX_TOKEN};
 use crate::authz::Relation;
@@ -123,7 +123,11 @@ async fn admit_conditional(parts: &mut Parts, api: &Api, relation: Relation) -> 
         Some(FacadeSystem(name)) => name.to_string(),
         None => path_parameter(parts, "system_name").await.unwrap_or_default(),
     };
-    Ok(api.gate.admit(caller, relation, &system).await?)
+    let access = api.gate.admit(caller, relation, &system).await?;
+    if !parts.method.is_safe() && (parts.method == Method::PUT || !api.config.lenient) {
+        refuse_range(&parts.headers)?;
+    }
+    Ok(access)
 }
 
 /// Refuses parameters that the operation does not know, and those that are given more than once.
@@ -143,6 +147,16 @@ fn refuse_preconditions(headers: &HeaderMap) -> Result<(), InvalidInput> {
         Some((_, name)) => Err(InvalidInput::new(Place::Header, *name, message)),
         None => Ok(()),
     }
+}
+
+/// Refuses a part of a content where a whole one is taken: it must not be taken for the whole (RFC 9110, 14.5).
+fn refuse_range(headers: &HeaderMap) -> Result<(), InvalidInput> {
+    if headers.contains_key(header::CONTENT_RANGE) {
+        let message =
+            "a part of a content cannot be sent by this operation (RFC 9110, 14.5): send all of it, or a file by a resumable upload";
+        return Err(InvalidInput::new(Place::Header, "Content-Range", message));
+    }
+    Ok(())
 }
 
 /// The job id of the path, unchecked.

@@ -51,7 +51,8 @@ impl Algorithm {
     /// Its name in HTTP (RFC 9530, 7.2).
     fn field_name(self) -> &'static str {
         match self {
-            Self::Sha1 => "sha",
+            // No field has it; its name is that of tus.
+            Self::Sha1 => "sha1",
             Self::Sha256 => "sha-256",
             Self::Sha512 => "sha-512",
         }

@@ -18,7 +18,31 @@ pub(crate) fn in_plain_words(name: &str, message: &str) -> String {
     let Some(about) = kinds.iter().find_map(|kind| message.strip_prefix(kind)) else { return message.to_owned() };
     // What was expected comes from this program, and does not contain these words.
     let Some((found, expected)) = about.rsplit_once(", expected ") else { return message.to_owned() };
-    format!("it is {}, and should be {}", written(found), wanted(name, expected))
+    let range = if found.starts_with("integer ") { max(expected) } else { None };
+    match range {
+        Some(max) if has_unit(name) => format!("it is {}, and should be {}, at most {max}", written(found), wanted(name, expected)),
+        _ => format!("it is {}, and should be {}", written(found), wanted(name, expected)),
+    }
+}
+
+/// The largest number of a type.
+fn max(expected: &str) -> Option<u64> {
+    match expected {
+        "u8" => Some(u8::MAX.into()),
+        "u16" => Some(u16::MAX.into()),
+        "u32" => Some(u32::MAX.into()),
+        "u64" | "usize" => Some(u64::MAX),
+        _ => None,
+    }
+}
+
+fn has_unit(name: &str) -> bool {
+    UNITS.iter().any(|(unit, _)| *unit == member(name))
+}
+
+/// The last part of the name of a member.
+fn member(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// What was written.
@@ -38,14 +62,11 @@ fn written(found: &str) -> String {
 
 /// What is expected.
 fn wanted(name: &str, expected: &str) -> String {
-    let member = name.rsplit('.').next().unwrap_or(name);
-    let with_unit = UNITS.iter().find(|(name, _)| *name == member).map(|(_, words)| (*words).to_owned());
-    let range = |max: u64| with_unit.clone().unwrap_or_else(|| format!("a whole number from 0 to {max}"));
+    let with_unit = UNITS.iter().find(|(unit, _)| *unit == member(name)).map(|(_, words)| (*words).to_owned());
+    if let Some(max) = max(expected) {
+        return with_unit.unwrap_or_else(|| format!("a whole number from 0 to {max}"));
+    }
     match expected {
-        "u8" => range(u8::MAX.into()),
-        "u16" => range(u16::MAX.into()),
-        "u32" => range(u32::MAX.into()),
-        "u64" | "usize" => range(u64::MAX),
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
@@ -72,6 +93,10 @@ mod tests {
         assert_eq!(
             told::<u32>("job.timeLimit", json!("00:10:00")),
             r#"it is the text "00:10:00", and should be a whole number of seconds, such as 600"#
+        );
+        assert_eq!(
+            told::<u32>("job.timeLimit", json!(99_999_999_999_u64)),
+            "it is the number 99999999999, and should be a whole number of seconds, such as 600, at most 4294967295"
         );
         assert_eq!(told::<String>("job.memory", json!(4096)), r#"it is the number 4096, and should be a text with its unit, such as "4G""#);
         assert_eq!(told::<u32>("job.nodes", json!(-1)), "it is the number -1, and should be a whole number from 0 to 4294967295");

@@ -22,6 +22,7 @@ pub use config::Config;
 
 use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, SendSignal, Submit, Validate};
 use self::directives::Directives;
+use super::directives::DOS_LINE_BREAKS;
 use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission, Trace};
 use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
@@ -100,6 +101,9 @@ impl Local {
         }
         if script.len() > MAX_SCRIPT {
             return Err(rejected("the script is larger than 4 MiB"));
+        }
+        if script.windows(2).any(|pair| pair == b"\r\n") {
+            return Err(rejected(DOS_LINE_BREAKS));
         }
         if script.contains(&0) {
             return Err(rejected("the script holds a NUL byte"));

@@ -39,12 +39,12 @@ pub(super) fn timestamp(value: &str) -> Option<i64> {
 
 /// The times of a job in `state`. Slurm writes expected times in the fields of actual ones; the state distinguishes them.
 pub(super) fn times(state: &str, start: Option<i64>, end: Option<i64>) -> JobTimes {
-    let (waits, ended) = (is_waiting(state), is_over(state));
+    let (waits, over) = (is_waiting(state), is_over(state));
     JobTimes {
         start: start.filter(|_| !waits),
-        end: end.filter(|_| ended),
+        end: end.filter(|_| has_ended(state)),
         expected_start: start.filter(|_| waits),
-        expected_end: end.filter(|_| !ended),
+        expected_end: end.filter(|_| !over),
         ..JobTimes::default()
     }
 }
@@ -65,6 +65,11 @@ pub(super) fn is_waiting(state: &str) -> bool {
 /// Whether a job in this state no longer runs, although it may still be completing, or another run may follow.
 pub(super) fn is_over(state: &str) -> bool {
     is_final_state(state) || matches!(state, "COMPLETING" | "REQUEUED" | "STAGE_OUT")
+}
+
+/// Whether a job in this state, or this run of it, has ended, so that its exit code and its end are final.
+pub(super) fn has_ended(state: &str) -> bool {
+    is_final_state(state) || state == "REQUEUED"
 }
 
 /// The flags of a state in the order in which Slurm's commands show the first that holds, instead of the state under it.
@@ -121,7 +126,7 @@ pub(super) fn status(state: &str, reason: &str, exit_code: &str) -> (JobStatus, 
         None => (state.trim(), None),
     };
     let reason = text(reason).filter(|reason| reason != "None");
-    let (exit_code, signal) = if is_over(state) { exit_and_signal(exit_code) } else { (None, None) };
+    let (exit_code, signal) = if has_ended(state) { exit_and_signal(exit_code) } else { (None, None) };
     (JobStatus { state: state.to_owned(), reason, exit_code, signal }, cancelled_by)
 }
 
@@ -205,13 +210,20 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_waits_or_runs_has_no_exit_code() {
-        for (state, code) in [("PENDING", "0:0"), ("SPECIAL_EXIT", "78:0"), ("RUNNING", "0:0"), ("SUSPENDED", "0:9"), ("CONFIGURING", "0")]
-        {
+    fn a_job_that_has_not_ended_has_no_exit_code() {
+        for (state, code) in [
+            ("PENDING", "0:0"),
+            ("SPECIAL_EXIT", "78:0"),
+            ("RUNNING", "0:0"),
+            ("SUSPENDED", "0:9"),
+            ("CONFIGURING", "0"),
+            ("COMPLETING", "3:0"),
+            ("STAGE_OUT", "0:0"),
+        ] {
             let status = status(state, "None", code).0;
             assert_eq!((status.exit_code, status.signal), (None, None), "{state}");
         }
-        assert_eq!(status("COMPLETING", "None", "3:0").0.exit_code, Some(3));
+        assert_eq!(status("REQUEUED", "None", "3:0").0.exit_code, Some(3));
     }
 
     #[test]
@@ -220,8 +232,11 @@ mod tests {
         let told = |times: JobTimes| (times.start, times.end, times.expected_start, times.expected_end);
         assert_eq!(told(of("PENDING")), (None, None, Some(5), Some(9)));
         assert_eq!(told(of("RUNNING")), (Some(5), None, None, Some(9)));
-        for state in ["COMPLETED", "COMPLETING", "REQUEUED"] {
+        for state in ["COMPLETED", "REQUEUED"] {
             assert_eq!(told(of(state)), (Some(5), Some(9), None, None), "{state}");
+        }
+        for state in ["COMPLETING", "STAGE_OUT"] {
+            assert_eq!(told(of(state)), (Some(5), None, None, None), "{state}");
         }
     }
 

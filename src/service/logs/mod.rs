@@ -25,7 +25,7 @@ use ending::JobWatch;
 use lines::start_of_last;
 
 /// The message if the scheduler knows the job, but not where its output is.
-const NO_FILE: &str = "the scheduler does not say, or does not say any more, where the job's output is: if you know the file, read it with `ops/download` or `ops/follow`";
+const NO_FILE: &str = "the scheduler does not say, or does not say any more, where the job's output is, or its name has a pattern that only the nodes know, or that nobody knows before the job starts, such as `%N`: if you know the file, read it with `ops/download` or `ops/follow`";
 /// The reason why a job has no output to read.
 const NO_OUTPUT: &str = "the job has ended, and its output file does not exist: it wrote none, or the file was moved or removed";
 

@@ -17,15 +17,15 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::audit::Change;
-use super::contents::{NAMES_THE_FILE, TransferForm};
+use super::contents::{TransferForm, find_target};
 use super::counts::Action;
 use super::transfers::{FileTransferRequest, JobContext, TransferJob};
 use super::{Access, AccessError, Gate, ServiceError};
 use crate::authz::Relation;
 use crate::cluster::GateError;
-use crate::domain::{Alternative, FileType, RemotePath, Secret, excerpt};
+use crate::domain::{Alternative, RemotePath, Secret, excerpt};
 use crate::error::Kind;
-use crate::filesystem::{FilesystemError, regular};
+use crate::filesystem::regular;
 use crate::transfer::Streamer;
 use crate::transfer::streamer::{self, Direction, Endpoint, Report};
 
@@ -61,30 +61,13 @@ pub struct StreamTransfer {
 /// If something has that name, there is no directory for it, the file is too large, or the job cannot be submitted.
 pub async fn upload(access: &Access, streamer: &Streamer, request: FileTransferRequest<'_>) -> Result<StreamTransfer, ServiceError> {
     let target = access.path(request.path).await?;
-    if access.cluster().holds_file_system(&target) {
-        return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
-    }
     let size = request.size.unwrap_or(0);
     TransferForm::Stream.check(access, size, Alternative::OtherMethod)?;
     if size > streamer.inbound_transfer_limit {
         return Err(ServiceError::TooLarge(streamer.inbound_transfer_limit, Alternative::WriteStream));
     }
-    let (files, principal) = (access.files().await?, access.principal());
-    match files.stat(principal, &target, false).await {
-        Ok(found) if FileType::from_mode(found.mode) == FileType::Directory => {
-            return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
-        }
-        Ok(_) => {
-            return Err(ServiceError::Forbidden(format!("{target} exists: a transfer by streamer overwrites nothing; {REPLACE_HINT}")));
-        }
-        Err(FilesystemError::NotFound(_)) => {}
-        Err(error) => return Err(error.into()),
-    }
-    if let Some(directory) = target.parent() {
-        let found = files.stat(principal, &directory, true).await?;
-        if FileType::from_mode(found.mode) != FileType::Directory {
-            return Err(FilesystemError::WrongType { path: directory, reason: "Not a directory" }.into());
-        }
+    if find_target(access, &target).await?.is_some() {
+        return Err(ServiceError::Forbidden(format!("{target} exists: a transfer by streamer overwrites nothing; {REPLACE_HINT}")));
     }
     begin(access, streamer, request, Direction::Upload, target).await
 }

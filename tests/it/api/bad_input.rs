@@ -396,6 +396,18 @@ async fn failures_of_the_file_system_have_their_statuses_and_texts() {
 }
 
 #[tokio::test]
+async fn a_host_key_that_is_not_trusted_is_no_reason_to_try_again() {
+    let refused = || TransportError::HostKey("it is not the one that is known".to_owned());
+    let command = SchedulerError::Command { operation: "list the nodes", source: CommandError::Transport(refused()) };
+    let files = vec![(r#"alice: checksum "/home/a""#, Reply::FileFails(refused().into()))];
+    let api = Api::new(vec![("alice: nodes", Reply::SchedulerFails(command))], files);
+    for uri in ["/filesystem/daint/ops/checksum?path=/home/a", "/status/daint/nodes"] {
+        let answer = api.get(uri).await;
+        assert_eq!((answer.status, &answer.json()["retryable"]), (424, &json!(false)), "{uri}: {}", answer.everything());
+    }
+}
+
+#[tokio::test]
 async fn failures_of_the_scheduler_have_their_statuses() {
     let cases = [
         (SchedulerError::JobNotFound, 404, "Job not found"),

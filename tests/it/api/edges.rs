@@ -167,6 +167,29 @@ async fn a_request_that_names_two_hosts_is_refused() {
 }
 
 #[tokio::test]
+async fn a_head_over_64_kib_is_431_however_it_arrives() {
+    for (length, status) in [(60_000, 200), (66_000, 431), (100_000, 431)] {
+        let mut asked = request(Method::GET, SYSTEMS, Some("token-of-alice"), None);
+        for part in 0..10 {
+            let name: axum::http::HeaderName = format!("x-part-{part}").parse().unwrap();
+            asked.headers_mut().append(name, "x".repeat(length / 10).parse().unwrap());
+        }
+        let answer = Api::new(vec![], vec![]).send(asked).await;
+        assert_eq!(answer.status, status, "{length}: {}", answer.everything());
+        if status == 431 {
+            assert_eq!(answer.json()["type"], "urn:goldcrest:problem:head-too-large");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_through_this_server_is_refused() {
+    let mut asked = request(Method::CONNECT, "/", None, None);
+    *asked.uri_mut() = "db.example:5432".parse().unwrap();
+    assert_eq!(Api::new(vec![], vec![]).send(asked).await.status, 501);
+}
+
+#[tokio::test]
 async fn a_transfer_coding_that_is_not_taken_off_is_refused_by_each_way_in() {
     for (method, uri) in [
         (Method::PUT, "/filesystem/daint/ops/upload?path=/home/f"),

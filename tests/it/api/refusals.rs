@@ -119,6 +119,33 @@ async fn a_digest_or_a_coding_that_would_not_be_checked_is_refused_by_each_way_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_or_move_onto_a_directory_is_told_the_name_to_write() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        fs::create_dir(directory.path().join("d")).unwrap();
+        fs::write(directory.path().join("job.sh"), "content").unwrap();
+        fs::write(directory.path().join("other"), "old").unwrap();
+        symlink("d", directory.path().join("to-d")).unwrap();
+        for (target, overwrite) in [("d", false), ("d", true), ("d/", true), ("to-d", false)] {
+            for (method, operation) in [(Method::POST, "ops/cp"), (Method::PUT, "ops/mv")] {
+                let mut body = paths(&directory, "job.sh", target);
+                body["overwrite"] = json!(overwrite);
+                let answer = change(&api, method, operation, &body).await;
+                let words =
+                    format!("`targetPath` is the new name: write {}/", directory.path().join(target.trim_end_matches('/')).display());
+                assert_eq!(answer.status, 400, "{operation} {target}: {}", answer.everything());
+                assert!(answer.everything().contains(&format!("{words}job.sh")), "{operation} {target}: {}", answer.everything());
+            }
+        }
+        let answer = change(&api, Method::POST, "ops/cp", &paths(&directory, "job.sh", "other")).await;
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(answer.status == 400 && message.ends_with("/other: File exists"), "{message}");
+        assert_eq!(fs::read_dir(directory.path().join("d")).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_or_move_into_itself_by_a_link_is_400_and_a_directory_in_the_place_of_a_file_is_named() {
     for access in WAYS {
         let directory = tempfile::tempdir().unwrap();

@@ -146,6 +146,19 @@ fn regular(size: u64) -> Reply {
     Reply::Stat(FileStat { mode: 0o100_644, size, ..FileStat::default() })
 }
 
+fn directory() -> Reply {
+    Reply::Stat(FileStat { mode: 0o040_755, ..FileStat::default() })
+}
+
+fn missing() -> Reply {
+    Reply::FileFails(FilesystemError::NotFound(goldcrest::domain::RemotePath::from_text("/home/a").unwrap()))
+}
+
+/// What files answer about a path that nothing has, in a directory that is there.
+fn free() -> Vec<Step> {
+    vec![("alice: stat ...", missing()), ("alice: stat ...", directory())]
+}
+
 /// The answer without what differs each time.
 fn constant(answer: &Answer, service: &Service) -> String {
     let mut text = super::transfer::without_ids(answer).replace(&service.url, "http://store");
@@ -164,7 +177,7 @@ fn constant(answer: &Answer, service: &Service) -> String {
 #[tokio::test]
 async fn an_upload_is_answered_with_every_member_of_the_contract() {
     let (service, held) = played().await;
-    let answer = ask(&api(&service.url, vec![(UPLOAD, Reply::Id("42"))], vec![], |_| {}), "upload", up("/home/alice/file", 2001)).await;
+    let answer = ask(&api(&service.url, vec![(UPLOAD, Reply::Id("42"))], free(), |_| {}), "upload", up("/home/alice/file", 2001)).await;
     assert_snapshot!(constant(&answer, &service));
     let asked: Vec<String> = service.seen().iter().map(|seen| format!("{} {}", seen.method, seen.uri.path().len() > 8)).collect();
     assert_eq!(asked, ["HEAD false", "PUT false", "PUT false", "POST true"]);
@@ -185,7 +198,7 @@ async fn a_download_is_answered_with_every_member_of_the_contract() {
 async fn the_forms_of_older_clients_are_understood() {
     let (service, _) = played().await;
     let old = json!({"source_path": "/home/alice", "fileName": "file", "fileSize": "2001", "account": null});
-    let answer = ask(&api(&service.url, vec![(UPLOAD, Reply::Id("42"))], vec![], |_| {}), "upload", old).await;
+    let answer = ask(&api(&service.url, vec![(UPLOAD, Reply::Id("42"))], free(), |_| {}), "upload", old).await;
     assert_eq!(answer.status, 201, "{}", answer.everything());
     let directives = &answer.json()["transferDirectives"];
     assert_eq!(directives["partsUploadUrls"].as_array().unwrap().len(), 3);
@@ -225,14 +238,32 @@ async fn what_cannot_be_is_refused_before_the_store_is_asked() {
 
 #[tokio::test]
 async fn only_a_regular_file_that_is_there_is_downloaded() {
-    let missing = FilesystemError::NotFound(goldcrest::domain::RemotePath::from_text("/home/a").unwrap());
     for (reply, status, words) in [
-        (Reply::FileFails(missing), 404, "No such file or directory"),
-        (Reply::Stat(FileStat { mode: 0o040_755, ..FileStat::default() }), 400, "Is a directory"),
+        (missing(), 404, "No such file or directory"),
+        (directory(), 400, "Is a directory"),
         (Reply::Stat(FileStat { mode: 0o010_644, ..FileStat::default() }), 400, "not a regular file"),
         (regular(10_000_001), 400, "max_part_size"),
     ] {
         let answer = ask(&api(NOWHERE, vec![], vec![("alice: stat ...", reply)], |_| {}), "download", down("/home/a")).await;
+        assert_eq!(answer.status, status, "{}", answer.everything());
+        assert!(answer.json()["message"].as_str().unwrap().contains(words), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_to_what_can_be_no_file_is_refused_before_the_store_is_asked() {
+    let link = || Reply::Stat(FileStat { mode: 0o120_777, ..FileStat::default() });
+    for (replies, status, words) in [
+        (vec![directory()], 400, "Is a directory: the path is that of the file itself"),
+        (vec![link(), directory()], 400, "Is a directory: the path is that of the file itself"),
+        (vec![missing(), missing()], 404, "No such file or directory"),
+        (vec![missing(), regular(1)], 400, "Not a directory"),
+        // What can be replaced, or made, goes on to the store, which is not there.
+        (vec![regular(1)], 503, "store"),
+        (vec![link(), missing()], 503, "store"),
+    ] {
+        let steps = replies.into_iter().map(|reply| ("alice: stat ...", reply)).collect();
+        let answer = ask(&api(NOWHERE, vec![], steps, |_| {}), "upload", up("/home/d/a", 1)).await;
         assert_eq!(answer.status, status, "{}", answer.everything());
         assert!(answer.json()["message"].as_str().unwrap().contains(words), "{answer}");
     }
@@ -279,7 +310,7 @@ async fn a_method_that_the_system_has_not_is_refused_with_what_it_has() {
 /// Asks for an upload of a store that answers so; nothing is submitted.
 async fn failed(reply: impl Fn(&Seen) -> service::Reply + Send + Sync + 'static) -> Answer {
     let service = Service::start(reply).await;
-    let answer = ask(&api(&service.url, vec![], vec![], |_| {}), "upload", up("/home/a", 1)).await;
+    let answer = ask(&api(&service.url, vec![], free(), |_| {}), "upload", up("/home/a", 1)).await;
     for secret in ["hunter2", "AKIDEXAMPLE", "127.0.0.1", "X-Amz"] {
         assert!(!answer.everything().contains(secret), "{}", answer.everything());
     }
@@ -314,7 +345,7 @@ async fn a_store_that_cannot_or_does_not_answer_is_unavailable() {
         assert_eq!(failed(move |_| service::Reply::status(status, "<Error><Code>SlowDown</Code></Error>")).await.status, 503);
     }
     assert_eq!(failed(|_| service::Reply::status(200, "").after(Duration::from_secs(30))).await.status, 503);
-    let answer = ask(&api(NOWHERE, vec![], vec![], |_| {}), "upload", up("/home/a", 1)).await;
+    let answer = ask(&api(NOWHERE, vec![], free(), |_| {}), "upload", up("/home/a", 1)).await;
     assert_eq!(answer.status, 503, "{}", answer.everything());
     assert!(!answer.everything().contains("127.0.0.1"), "{}", answer.everything());
 }
@@ -334,7 +365,7 @@ async fn an_upload_whose_job_is_not_submitted_is_aborted() {
     for failure in [SchedulerError::Rejected("no".to_owned()), SchedulerError::Unanswered("cut off".to_owned())] {
         let (service, _) = played().await;
         let answer =
-            ask(&api(&service.url, vec![(UPLOAD, Reply::SchedulerFails(failure))], vec![], |_| {}), "upload", up("/home/a", 1)).await;
+            ask(&api(&service.url, vec![(UPLOAD, Reply::SchedulerFails(failure))], free(), |_| {}), "upload", up("/home/a", 1)).await;
         assert!([400, 503].contains(&answer.status), "{}", answer.everything());
         let last = service.seen().pop().unwrap();
         assert!(last.method == Method::DELETE && last.uri.query().unwrap().contains("uploadId=2~up"), "{}", last.text());

@@ -163,7 +163,8 @@ async fn a_checksum_that_does_not_hold_is_460_and_adds_nothing() {
         let sums = [("sha1", "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="), ("sha256", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")];
         for (name, sum) in sums {
             let answer = patch(&api, &upload, 0, &[("upload-checksum", &format!("{name} {sum}"))], "abd").await;
-            assert_eq!(answer.status, 460, "{}", answer.everything());
+            let digest = if name == "sha1" { "the sha1 digest" } else { "the sha-256 digest" };
+            assert!(answer.status == 460 && answer.everything().contains(digest), "{}", answer.everything());
             assert_eq!(offset(&api, &upload).await, "0");
         }
         assert_eq!(patch(&api, &upload, 0, &[("upload-checksum", "md5 AAAA")], "abc").await.status, 400);
@@ -316,6 +317,35 @@ async fn a_post_can_stand_for_the_methods_that_a_client_cannot_send() {
         assert_eq!(send(&api, Method::POST, &upload, &[], "").await.status, 405);
         assert_eq!(send(&api, Method::POST, &upload, &[stands_for("DELETE")], "").await.status, 204);
         assert!(names(&directory).is_empty(), "{access:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_to_a_file_system_itself_is_refused_in_words_about_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let uri = format!("/api/filesystem/daint/uploads?path={}", directory.path().display());
+    let answer = send(&api(&directory, WAYS[0]), Method::POST, &uri, &[("upload-length", "3")], "").await;
+    assert_eq!(answer.status, 400, "{}", answer.everything());
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, format!("{}: Is a directory: the path is that of the file itself", directory.path().display()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_to_add_to_a_finished_upload_learns_that_it_is_finished() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        let upload = begin(&api, &directory, 3).await;
+        assert_eq!(patch(&api, &upload, 0, &[], "ab").await.status, 204);
+        assert_eq!(patch(&api, &upload, 2, &[], "c").await.status, 204);
+        let again = patch(&api, &upload, 2, &[], "c").await;
+        assert_eq!(again.status, 409, "{}", again.everything());
+        let nothing = patch(&api, &upload, 3, &[], "").await;
+        assert_eq!((nothing.status, nothing.header("upload-offset")), (204, Some("3")), "{}", nothing.everything());
+        assert_eq!(patch(&api, &upload, 3, &[], "d").await.status, 413);
+        assert_eq!((offset(&api, &upload).await.as_str(), std::fs::read(directory.path().join("f")).unwrap()), ("3", b"abc".to_vec()));
+        std::fs::remove_file(directory.path().join("f")).unwrap();
+        assert_eq!(patch(&api, &upload, 3, &[], "").await.status, 404);
     }
 }
 

@@ -20,6 +20,7 @@ on_each_site!(
     an_archive_of_what_is_not_there_or_cannot_be_read_does_not_end,
     an_archive_that_breaks_off_leaves_nothing,
     an_archive_that_is_cut_between_two_members_is_refused_and_of_two_in_a_row_all_members_arrive,
+    content_of_another_format_than_was_said_is_refused_with_the_one_to_say,
     members_that_lead_out_of_the_directory_do_not,
     a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed,
     a_directory_in_the_place_of_a_file_is_named_and_nothing_is_changed,
@@ -49,6 +50,16 @@ async fn an_archive_that_is_cut_between_two_members_is_refused_and_of_two_in_a_r
     wait_for(PATIENCE, || site.names() == [&b"a"[..], b"b"]).await;
     unpack(&site, "new", &[first, second].concat(), ArchiveFormat::Tar).await.unwrap();
     assert!(site.local("new/a/f").is_file() && site.local("new/b/f").is_file());
+}
+
+async fn content_of_another_format_than_was_said_is_refused_with_the_one_to_say(site: Site) {
+    fs::create_dir(site.local("d")).unwrap();
+    let packed = pack(&site, &site.path("d"), ArchiveFormat::Gzip).await.unwrap();
+    for (content, words) in [(&packed[..], "this is gzip: add `format=tar.gz`"), (&[b'x'; 2000], "this is not an archive of tar")] {
+        let error = unpack(&site, "new", content, ArchiveFormat::Tar).await.unwrap_err();
+        assert!(error.kind() == Kind::Invalid && error.to_string().ends_with(words), "{error:?}");
+    }
+    assert_eq!(site.names(), [b"d"]);
 }
 
 async fn a_directory_comes_back_from_its_archive(site: Site) {

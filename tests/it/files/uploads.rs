@@ -20,6 +20,7 @@ on_each_site!(
     an_upload_that_fails_leaves_the_target_and_nothing_else,
     an_upload_whose_client_goes_away_leaves_nothing,
     a_file_that_becomes_shorter_fails_rather_than_ends,
+    a_directory_that_takes_the_place_of_the_target_meanwhile_is_named,
 );
 
 async fn contents_of_every_size_come_back(site: Site) {
@@ -49,6 +50,21 @@ async fn a_big_file_streams_in_and_out(site: Site) {
         }
     }
     assert_eq!(at, 64 * PIECE);
+}
+
+async fn a_directory_that_takes_the_place_of_the_target_meanwhile_is_named(site: Site) {
+    let path = site.write("f", "old");
+    let at = site.local("f");
+    let last = stream::once(async move {
+        fs::remove_file(&at).unwrap();
+        fs::create_dir(&at).unwrap();
+        Ok(Bytes::from_static(b"new"))
+    });
+    let content = stream::iter([Ok(Bytes::from(noise(300_000)))]).chain(last).boxed();
+    let error = site.files.upload(&site.user, &path, content, UploadOptions::default()).await.unwrap_err();
+    assert!(matches!(&error, FilesystemError::WrongType { reason: "Is a directory", .. }), "{error:?}");
+    wait_for(Duration::from_secs(10), || site.names() == [b"f"]).await;
+    assert!(site.local("f").is_dir());
 }
 
 async fn an_upload_over_a_file_keeps_its_mode(site: Site) {

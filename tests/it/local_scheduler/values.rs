@@ -127,6 +127,7 @@ async fn what_cannot_be_honoured_is_refused_with_a_reason() {
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -a 1-3\n".to_owned()), "arrays").await;
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -t 2\n".to_owned()), "60 s").await;
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n\0".to_owned()), "NUL").await;
+        refused(|job| job.script = JobScript::Inline("#!/bin/sh\r\ntrue\r\n".to_owned()), "DOS line breaks").await;
         refused(|job| drop(job.environment.insert("A;id".to_owned(), String::new())), "A;id").await;
         let id = host.submit("#!/bin/sh\nsleep 983\n").await;
         refused(|_| (), "queue is full").await;

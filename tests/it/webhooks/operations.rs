@@ -76,6 +76,29 @@ async fn a_user_has_so_many_webhooks_at_most() {
     assert_eq!(submitted.status, 409);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_webhooks_that_are_registered_at_once_there_are_no_more_than_of_those_one_by_one() {
+    let (api, _folder) = api(Vec::new(), Some(Config { max_per_user: 3, ..permissive() }));
+    let service = receiver().await;
+    let made = || async { api.call(Method::POST, HOOKS, Some(json!({"url": service.url}))).await.status };
+    let mut statuses = futures::future::join_all((0..12).map(|_| made())).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [[201; 3].as_slice(), &[409; 9]].concat());
+    assert_eq!(api.get(HOOKS).await.json()["webhooks"].as_array().unwrap().len(), 3);
+    let first = api.get(HOOKS).await.json()["webhooks"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(api.call(Method::DELETE, &format!("{HOOKS}/{first}"), None).await.status, 204);
+    assert_eq!(made().await, 201);
+}
+
+#[tokio::test]
+async fn a_submission_that_fails_gives_up_the_place_of_its_webhook() {
+    let refused = Reply::SchedulerFails(goldcrest::scheduler::SchedulerError::Rejected("no".to_owned()));
+    let (api, _folder) = api(vec![(SUBMIT, refused)], Some(Config { max_per_user: 1, ..permissive() }));
+    let service = receiver().await;
+    assert_eq!(api.call(Method::POST, "/compute/daint/jobs", Some(job(&json!({"url": service.url})))).await.status, 400);
+    assert_eq!(api.call(Method::POST, HOOKS, Some(json!({"url": service.url}))).await.status, 201);
+}
+
 #[tokio::test]
 async fn a_job_is_submitted_with_its_webhook() {
     let (api, _folder) = api(vec![(SUBMIT, Reply::Id("7"))], Some(permissive()));

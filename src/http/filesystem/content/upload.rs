@@ -101,9 +101,6 @@ pub(crate) async fn store(
 ) -> Result<Response, Problem> {
     refuse_encodings(&headers)?;
     refuse_form(&headers)?;
-    if headers.contains_key(header::CONTENT_RANGE) {
-        return Err(Problem::new(Kind::Invalid, "a part of a file cannot be put (RFC 9110, 14.5); use a resumable upload"));
-    }
     let digests = Digests::of(&headers)?;
     let length = announced_length(&headers);
     TransferForm::Stream.check(&access, length.unwrap_or_default(), Alternative::TransferJob)?;

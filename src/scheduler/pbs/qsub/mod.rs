@@ -44,6 +44,11 @@ impl<'a> Qsub<'a> {
             if has_directive(script, |word, _| word.starts_with("-z")) {
                 return rejected("the script has the directive -z, with which qsub tells no job id");
             }
+            for option in ["--version", "--help", "--about"] {
+                if has_directive(script, |word, _| word == option) {
+                    return rejected(&format!("the script has the directive {option}, with which qsub submits nothing"));
+                }
+            }
             if has_directive(script, |word, value| word == "-W" && value.contains("block=true") || word.starts_with("-Wblock=true")) {
                 return rejected("the script has the directive -W block=true, with which qsub waits for the end of the job");
             }

@@ -13,6 +13,7 @@ use super::controller::Controller;
 use super::delimiter::Delimiter;
 use super::ended::EndedJobs;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
+use super::file_names::{NamedFiles, are_suspect, settle};
 use super::limits::{ShowAssociations, ShowPartitions, ShowQos, Sshare};
 use super::sacct::{Runs, Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
@@ -191,6 +192,31 @@ impl SlurmCli {
         merge::forgotten(self.accounted(principal, Selection::Job(job), ANY_TIME, Runs::Last).await?)
     }
 
+    /// Asks for the names that a job gave its files, where those that Slurm printed may be others.
+    async fn settle_names(
+        &self,
+        principal: &Principal,
+        job: JobRef<'_>,
+        files: &mut [JobMetadata],
+        of_accounting: bool,
+    ) -> Result<(), SchedulerError> {
+        if !files.iter().any(are_suspect) {
+            return Ok(());
+        }
+        let command = NamedFiles { delimiter: (self.controller.delimiter)(), job, of_accounting };
+        let answer = match of_accounting {
+            true => run(&*self.controller.transport, principal, &command).await,
+            false => self.ask(principal, &command).await,
+        };
+        let given = match answer.map_err(explain(READ_METADATA)) {
+            // The controller has forgotten it since.
+            Err(SchedulerError::JobNotFound) => Vec::new(),
+            given => given?,
+        };
+        files.iter_mut().for_each(|files| settle(files, &given));
+        Ok(())
+    }
+
     /// The files and script of a job that the controller has no more, as far as the release and the site keep them.
     async fn accounted_metadata(&self, principal: &Principal, job: JobRef<'_>) -> Result<Vec<JobMetadata>, SchedulerError> {
         let jobs = self.forgotten(principal, job).await?;
@@ -198,7 +224,8 @@ impl SlurmCli {
         let script = AccountedScript(job);
         let (files, script) =
             join!(run(&*self.controller.transport, principal, &files), run(&*self.controller.transport, principal, &script));
-        let files = known_here(files).map_err(explain(READ_METADATA))?.unwrap_or_default();
+        let mut files = known_here(files).map_err(explain(READ_METADATA))?.unwrap_or_default();
+        self.settle_names(principal, job, &mut files, true).await?;
         let script = known_here(script).map_err(explain(READ_METADATA))?.flatten();
         let metadata = |job: Job| {
             let known = files.iter().find(|files| files.id == job.id).cloned();
@@ -278,6 +305,7 @@ impl Scheduler for SlurmCli {
         match self.ask(principal, &JobFiles(job)).await.map_err(explain(READ_METADATA)) {
             Ok(mut files) => {
                 let script = run(transport, principal, &JobScriptText(job)).await.map_err(explain(READ_METADATA))?;
+                self.settle_names(principal, job, &mut files, false).await?;
                 files.iter_mut().for_each(|files| files.script.clone_from(&script));
                 Ok(files.into())
             }

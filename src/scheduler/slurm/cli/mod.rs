@@ -10,6 +10,7 @@ mod controller;
 mod delimiter;
 mod ended;
 mod failure;
+mod file_names;
 mod limits;
 mod sacct;
 mod sacct_metadata;

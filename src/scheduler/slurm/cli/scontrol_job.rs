@@ -1,13 +1,11 @@
 //! scontrol(1) once more: the files and the script of a job that the controller knows.
 
+use super::file_names::NO_TASK;
 use super::slurm_command;
 use crate::domain::{JobId, JobMetadata, bytes_to_text};
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::values::text;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
-
-/// The output of 22.05 and later for `%a` in the files of pending tasks: the "no value" of Slurm's 32-bit numbers.
-const NO_TASK: &str = "4294967294";
 
 /// The fields that scontrol prints after the files of a job.
 const AFTER_THE_FILES: [&str; 24] = [
@@ -96,7 +94,8 @@ fn files(record: &str) -> Option<JobMetadata> {
     let (before, input) = before.rsplit_once(" StdIn=")?;
     let (_, error) = before.rsplit_once(" StdErr=")?;
     let output = without_later_fields(output.trim_end_matches(['\n', ' ']));
-    let path = |value: &str| text(&value.replace(NO_TASK, "%a"));
+    // The output of 22.05 and later for `%a` in the files of tasks that wait. A job that is no task has this number in its files.
+    let path = |value: &str| text(value).map(|path| if is_array { path.replace(&NO_TASK.to_string(), "%a") } else { path });
     // Standard error goes where standard output does, unless the job says otherwise.
     let standard_output = path(output);
     let standard_error = path(error).or_else(|| standard_output.clone());
@@ -205,6 +204,15 @@ mod tests {
             let files = JobFiles(JobRef::new(&id).unwrap()).parse(RawOutput { stdout, ..RawOutput::default() }).unwrap();
             assert_eq!(files[0].standard_output.as_deref(), Some("/w/o ut=1.txt"), "{after}");
         }
+    }
+
+    #[test]
+    fn a_job_that_is_no_task_has_the_number_that_slurm_gives_it_as_one() {
+        let id = JobId::new("5").unwrap();
+        let stdout = b"JobId=5 JobName=x WorkDir=/w StdErr=/w/5_4294967294 StdIn=/dev/null StdOut=/w/5_4294967294 \n".to_vec();
+        let files = JobFiles(JobRef::new(&id).unwrap()).parse(RawOutput { stdout, ..RawOutput::default() }).unwrap();
+        assert_eq!(files[0].standard_output.as_deref(), Some("/w/5_4294967294"));
+        assert_eq!(files[0].standard_error.as_deref(), Some("/w/5_4294967294"));
     }
 
     #[test]

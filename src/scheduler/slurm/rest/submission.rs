@@ -9,7 +9,7 @@ use super::submission_options;
 use super::version::ApiVersion;
 use crate::domain::{JobDescription, JobScript, Principal};
 use crate::scheduler::SchedulerError;
-use crate::scheduler::directives::{option, sbatch_lines, seconds};
+use crate::scheduler::directives::{DOS_LINE_BREAKS, option, sbatch_lines, seconds};
 
 /// The default search path of a job's shell: slurmrestd gives a job only the environment that is sent.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -35,6 +35,9 @@ pub(super) fn document(principal: &Principal, job: &JobDescription, version: Api
     if !script.starts_with("#!") {
         let reason = "This does not look like a batch script. The first line must start with #! followed by the path to an interpreter.";
         return Err(SchedulerError::Rejected(reason.to_owned()));
+    }
+    if script.contains("\r\n") {
+        return Err(SchedulerError::Rejected(DOS_LINE_BREAKS.to_owned()));
     }
     let directory = std::str::from_utf8(job.working_directory.as_bytes()).map_err(|_| SchedulerError::Unsupported(NOT_TEXT))?;
     let mut members = members(script, version).map_err(SchedulerError::Rejected)?;

@@ -24,7 +24,7 @@ const HEAD: &str = "\
 
 These tables show which operations are available on each kind of system. *works* stands for an answer of 200, 201 or 204; 501 has the number of its reason
 below. A test sends each request to Goldcrest, with programs that play the schedulers, and generates this page from the answers:
-`UPDATE_OPERATIONS=1 cargo test --test it operations`. `GET /status/systems` lists the operations without support for each system, as `unsupported`.
+`UPDATE_OPERATIONS=1 cargo test --test it api::operations`. `GET /status/systems` lists the operations without support for each system, as `unsupported`.
 
 `slurm-ssh` is Slurm with its commands, `slurm-rest` with slurmrestd, `slurm-hybrid` with both (`scheduler.connection_mode`); `pbs` is
 OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host; `kubernetes` is Kubernetes on a system without an `ssh` section. `no-ssh` is `slurm-rest` on a

@@ -106,16 +106,16 @@ async fn a_file_of_another_size_than_was_said_is_not_put_in_place() {
 }
 
 #[tokio::test]
-async fn a_directory_and_a_place_that_is_not_there_end_the_job_before_it_waits() {
+async fn a_directory_and_a_place_that_is_not_there_are_refused_before_a_job_is_submitted() {
     let (service, _) = played().await;
     let machine = machine(&service, |_| {});
     std::fs::create_dir(machine.at("directory")).unwrap();
-    for (name, words) in [("directory", "targetPath must point to a file path"), ("missing/file", "No such file or directory")] {
+    for (name, status) in [("directory", 400), ("missing/file", 404)] {
         let answer = ask(&machine.api, "upload", up(&machine.text(name), 1)).await;
-        let (state, _, error) = machine.end(&answer).await;
-        assert_eq!(state, "FAILED");
-        assert!(error.contains(words) && aborted(&service), "{error}");
+        assert_eq!(answer.status, status, "{}", answer.everything());
     }
+    assert_eq!(machine.api.get("/compute/daint/jobs").await.json()["jobs"], serde_json::json!([]));
+    assert!(service.seen().is_empty());
 }
 
 #[tokio::test]

@@ -35,8 +35,13 @@ impl<'a> Sbatch<'a> {
     /// The submission of a job.
     ///
     /// # Errors
-    /// [`SchedulerError::Members`] if Slurm lacks the option.
+    /// [`SchedulerError::Members`] if Slurm lacks the option, [`SchedulerError::Rejected`] if sbatch would submit nothing.
     pub(super) fn new(job: &'a JobDescription) -> Result<Self, SchedulerError> {
+        if let JobScript::Inline(script) = &job.script
+            && let Some(directive) = without_submission(script)
+        {
+            return Err(SchedulerError::Rejected(format!("the script has the directive {directive}, with which sbatch submits nothing")));
+        }
         Ok(Self { job, options: sbatch_options::options(&job.options)?, record: None, tag: None, mark: None })
     }
 
@@ -135,6 +140,37 @@ impl<'a> Sbatch<'a> {
     }
 }
 
+/// The short options of sbatch that take no value.
+const FLAGS: &str = "HIOQWVhksv";
+
+/// The first of the `#SBATCH` options with which sbatch ends without a submission, by any of its abbreviations.
+fn without_submission(script: &str) -> Option<String> {
+    let ends_it = |word: &&String| match word.strip_prefix("--") {
+        // The shortest forms that mean no other option.
+        Some(name) => {
+            let long = [("test-only", 2), ("help", 2), ("usage", 3), ("version", 4)];
+            long.iter().any(|(option, shortest)| name.len() >= *shortest && option.starts_with(name))
+        }
+        None => {
+            let letters = word.strip_prefix('-').unwrap_or_default();
+            let mut flags = letters.chars().take_while(|letter| FLAGS.contains(*letter));
+            flags.any(|letter| matches!(letter, 'h' | 'V')) && !letters.contains(' ')
+        }
+    };
+    // The word behind an option without its value is that.
+    let takes_next = |word: &String| option(word).is_some_and(|(name, value)| value.is_none() && takes_value(name));
+    sbatch_lines(script).find_map(|words| {
+        let is_value = |at: usize| at > 0 && takes_next(&words[at - 1]);
+        words.iter().enumerate().find(|(at, word)| !is_value(*at) && ends_it(word)).map(|(_, word)| word.clone())
+    })
+}
+
+/// Whether an option may have its value in the next word: the short ones but for [`FLAGS`], and of the long ones those that texts are given for.
+fn takes_value(name: &str) -> bool {
+    let texts = ["job-name", "comment", "output", "error", "input", "chdir", "constraint", "dependency", "mail-user", "wckey", "extra"];
+    if name.len() == 1 { !FLAGS.contains(name) } else { texts.contains(&name) }
+}
+
 /// The value of an option, under any of its names, as the script's `#SBATCH` lines have it.
 fn value_in(script: &str, names: &[&str]) -> Option<String> {
     let mut found = None;
@@ -189,6 +225,10 @@ impl RemoteCommand for Sbatch<'_> {
         }
         if raw.exit != 0 {
             return Err(CommandError::exit(&raw));
+        }
+        if bytes_to_text(&raw.stderr).contains(" to start at ") {
+            let stderr = "the script has the directive --test-only, with which sbatch submits nothing".to_owned();
+            return Err(CommandError::Exit { exit: 1, stderr });
         }
         Err(not_understood(output.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()))
     }

@@ -40,6 +40,28 @@ fn every_field_becomes_an_option_and_is_quoted() {
 }
 
 #[test]
+fn a_script_with_which_sbatch_submits_nothing_is_refused_by_its_directive() {
+    let refusal = |directive: &str| {
+        let job = JobDescription { script: JobScript::Inline(format!("#!/bin/sh\n#SBATCH -N 1\n#SBATCH {directive}\ntrue\n")), ..job() };
+        Sbatch::new(&job).err().map(|error| error.to_string())
+    };
+    for directive in ["--test-only", "--test", "--te", "-t 5 --test-only", "--help", "--usage", "--version", "-h", "-V", "-vV", "-Hh"] {
+        let word = directive.split(' ').next_back().unwrap();
+        let error = refusal(directive).unwrap_or_else(|| panic!("{directive}"));
+        assert!(error.contains(&format!("the directive {word}, with which sbatch submits nothing")), "{error}");
+    }
+    for directive in
+        ["--wait", "-W", "-v", "-H", "--verbose", "-J -V", "--comment '-V or --help'", "-J help", "-N1", "--use-min-nodes", "-c 1 # --help"]
+    {
+        assert_eq!(refusal(directive), None, "{directive}");
+    }
+    let path = JobDescription { script: JobScript::Path(RemotePath::from_text("/s").unwrap()), ..job() };
+    let stderr = b"sbatch: Job 7 to start at 1796000460 using 2 processors on nodes n1 in partition normal\n".to_vec();
+    let error = explain_refusal("submit")(Sbatch::new(&path).unwrap().parse(RawOutput { stderr, ..RawOutput::default() }).unwrap_err());
+    assert!(matches!(&error, SchedulerError::Rejected(words) if words.contains("--test-only")), "{error:?}");
+}
+
+#[test]
 fn an_inline_script_goes_through_standard_input_and_is_never_sent_twice() {
     let job = job();
     let sbatch = Sbatch::new(&job).unwrap();

@@ -5,7 +5,7 @@ use serde::de::{Deserializer, Error};
 
 use super::lenient::{Number, Text, Words};
 use crate::domain::JobStatus;
-use crate::scheduler::slurm::values::{is_over, shown_state};
+use crate::scheduler::slurm::values::{has_ended, shown_state};
 
 /// The status word of wait(2) in the first versions, an object later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) fn status(state: &Words, reason: Text, exit: Option<&Exit>) -> JobSta
     let state = shown_state(&state.0).to_owned();
     let reason = reason.given().filter(|reason| reason != "None");
     // While there is none, Slurm gives 0.
-    let ended = exit.filter(|_| is_over(&state));
+    let ended = exit.filter(|_| has_ended(&state));
     let (exit_code, signal) = ended.map_or((None, None), |exit| exit.code_and_signal(&state));
     JobStatus { state, reason, exit_code, signal }
 }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_waits_or_runs_has_no_exit_code() {
-        for state in ["PENDING", "RUNNING", "SUSPENDED", "CONFIGURING"] {
+        for state in ["PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"] {
             assert_eq!(exit(state, "0"), (None, None), "{state}");
             assert_eq!(exit(state, r#"{"status": ["SUCCESS"], "return_code": {"set": true, "number": 0}}"#), (None, None), "{state}");
         }
