@@ -31,6 +31,7 @@ mod kubernetes_faults;
 mod kubernetes_files;
 mod kubernetes_identity;
 mod kubernetes_output;
+mod kubernetes_queues;
 mod lanes;
 mod lifecycle;
 mod login;
@@ -207,6 +208,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Kubernetes] => kubernetes_files::an_api_server_that_is_away_is_no_missing_file,
     [Kubernetes] => kubernetes_faults::an_api_server_that_is_killed_and_comes_back_loses_nothing,
     [Kubernetes] => kubernetes_faults::an_api_server_that_hangs_makes_no_second_job,
+    [Kubernetes] => kubernetes_queues::a_queue_of_kueue_is_a_partition_whose_jobs_wait_until_they_are_admitted,
     [OpenSsh] => lifecycle::a_request_under_way_ends_before_the_process_does,
 ];
 
