@@ -1,6 +1,7 @@
 //! What becomes of jobs and of requests while the API server of a real Kubernetes node is killed or hangs.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,28 +14,30 @@ use crate::environment::{Live, wait_for};
 use crate::kubernetes::{SYSTEM, ids, submit};
 use crate::processes;
 
-/// The API server's process, which comes back when this is dropped.
-struct ApiServer {
-    pid_file: String,
-    log: String,
+/// A process of the Kubernetes node, which comes back when this is dropped.
+pub struct Daemon {
+    pid_file: PathBuf,
+    log: PathBuf,
     pid: i32,
     command: Vec<String>,
 }
 
-impl ApiServer {
-    fn of(live: &Live) -> Self {
-        let pid = live.pid("kubernetes", "/apiServerPidFile");
+impl Daemon {
+    /// The one that the environment has started under this name.
+    pub fn of(live: &Live, name: &str) -> Self {
+        let pid_file = live.path("kubernetes", &format!("run/{name}.pid"));
+        let pid = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
         let command = line.trim_end_matches('\0').split('\0').map(str::to_owned).collect();
-        Self { pid_file: live.text("kubernetes", "/apiServerPidFile"), log: live.text("kubernetes", "/log"), pid, command }
+        Self { pid_file, log: live.path("kubernetes", &format!("logs/{name}.log")), pid, command }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         processes::signal(&[self.pid], signal);
     }
 
     /// Starts it again, unless it runs.
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.signal(Signal::CONT);
         if std::fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|line| !line.is_empty()) {
             return;
@@ -47,7 +50,7 @@ impl ApiServer {
     }
 }
 
-impl Drop for ApiServer {
+impl Drop for Daemon {
     fn drop(&mut self) {
         self.restart();
     }
@@ -58,7 +61,7 @@ pub async fn an_api_server_that_is_killed_and_comes_back_loses_nothing(live: &Li
     let script = "#!/bin/sh\necho begun\nsleep 15\necho ended\n";
     let id = submit(&api, SYSTEM, &json!({"job": {"workingDirectory": "/tmp", "script": script}})).await;
     api.wait_for_state(SYSTEM, &id, &["RUNNING"]).await;
-    let mut server = ApiServer::of(live);
+    let mut server = Daemon::of(live, "apiserver");
     server.signal(Signal::KILL);
     let list = async |what: &str, status: u16| {
         wait_for(what, Duration::from_secs(60), || async {
@@ -85,7 +88,7 @@ pub async fn an_api_server_that_is_killed_and_comes_back_loses_nothing(live: &Li
 pub async fn an_api_server_that_hangs_makes_no_second_job(live: &Live) {
     let api = live.api("fireuser").await;
     let key = uuid::Uuid::new_v4().to_string();
-    let server = ApiServer::of(live);
+    let server = Daemon::of(live, "apiserver");
     server.signal(Signal::STOP);
     keyed(&api, &key).await.expect(503);
     server.signal(Signal::CONT);
@@ -102,7 +105,7 @@ async fn is_back(live: &Live) {
     tokio::time::sleep(Duration::from_secs(7)).await;
 }
 
-async fn is_ready(live: &Live) -> bool {
+pub async fn is_ready(live: &Live) -> bool {
     let token = live.file("kubernetes", "run/admin.token");
     let http = reqwest::Client::builder().no_proxy().danger_accept_invalid_certs(true).timeout(Duration::from_secs(5)).build().unwrap();
     let asked = http.get(format!("{}/readyz", live.text("kubernetes", "/url"))).bearer_auth(token).send().await;

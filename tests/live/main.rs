@@ -30,7 +30,9 @@ mod kubernetes_admission;
 mod kubernetes_faults;
 mod kubernetes_files;
 mod kubernetes_identity;
+mod kubernetes_kills;
 mod kubernetes_output;
+mod kubernetes_queues;
 mod lanes;
 mod lifecycle;
 mod login;
@@ -56,7 +58,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 /// The longest that a scenario may take.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 struct Scenario {
     name: &'static str,
@@ -207,6 +209,8 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Kubernetes] => kubernetes_files::an_api_server_that_is_away_is_no_missing_file,
     [Kubernetes] => kubernetes_faults::an_api_server_that_is_killed_and_comes_back_loses_nothing,
     [Kubernetes] => kubernetes_faults::an_api_server_that_hangs_makes_no_second_job,
+    [Kubernetes] => kubernetes_queues::a_queue_of_kueue_is_a_partition_whose_jobs_wait_until_they_are_admitted,
+    [Kubernetes] => kubernetes_kills::the_end_of_each_of_fifty_jobs_is_told_once_while_every_part_is_killed_in_turn,
     [OpenSsh] => lifecycle::a_request_under_way_ends_before_the_process_does,
 ];
 

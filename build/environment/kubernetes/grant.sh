@@ -3,6 +3,7 @@
 #
 #   grant.sh rights URL TOKEN_FILE                gives the user goldcrest the rights of role.yaml
 #   grant.sh volume URL TOKEN_FILE NAME FOLDER    a volume in this folder, which one user may claim
+#   grant.sh definition URL TOKEN_FILE NAME FILE  a kind of objects (CustomResourceDefinition)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -36,6 +37,8 @@ spec:
   hostPath: {path: $2}
 YAML
 }
+
+definition() { apply "apis/apiextensions.k8s.io/v1/customresourcedefinitions/$1" <"$2"; }
 
 what=$1
 url=$2

@@ -3,6 +3,7 @@
 # shellcheck disable=SC2034,SC2154  # for the scripts that read this file; state_root is of ../lib.sh
 
 version=1.34.3
+kueue_version=0.17.0
 state=$state_root/kubernetes
 # The sources are part of its name, so that a change of them is built.
 kubernetes_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

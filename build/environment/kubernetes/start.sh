@@ -27,6 +27,7 @@ main() {
     kubelet
     "$here/grant.sh" rights "https://127.0.0.1:$api_port" "$run/admin.token"
     volumes
+    queues
     write_coordinates
     say "Kubernetes $version answers on https://127.0.0.1:$api_port"
 }
@@ -157,7 +158,8 @@ control_plane() {
         --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$run/service-accounts.pub" \
         --service-account-signing-key-file="$run/service-accounts.key" --authorization-mode=RBAC --allow-privileged=true \
         --service-cluster-ip-range=10.96.0.0/16 --endpoint-reconciler-type=none --kubelet-preferred-address-types=Hostname \
-        --audit-policy-file="$run/audit.yaml" --audit-log-path="$logs/audit.log"
+        --audit-policy-file="$run/audit.yaml" --audit-log-path="$logs/audit.log" \
+        --feature-gates=MutatingAdmissionPolicy=true --runtime-config=admissionregistration.k8s.io/v1beta1=true
     await apiserver is_ready
     kubeconfig goldcrest "certificate-authority: $run/certificates/apiserver.crt" >"$run/goldcrest.kubeconfig"
     sed "s/127.0.0.1:$api_port/127.0.0.1:$closed_port/" "$run/goldcrest.kubeconfig" >"$run/away.kubeconfig"
@@ -227,6 +229,17 @@ volumes() {
         chmod 1777 "$state/volumes/$number"
         "$here/grant.sh" volume "https://127.0.0.1:$api_port" "$run/admin.token" "files-$number" "$state/volumes/$number"
     done
+}
+
+# What a queue of Kueue is. Kueue itself does not run.
+queues() {
+    local file sources
+    file=$(dirname "$binary")/kueue-$kueue_version-localqueues.yaml
+    [ -s "$file" ] || {
+        sources=$(cd "$state" && go mod download -json "sigs.k8s.io/kueue@v$kueue_version" | sed -n 's/^.*"Dir": "\(.*\)",$/\1/p')
+        cp "$sources/config/components/crd/bases/kueue.x-k8s.io_localqueues.yaml" "$file"
+    }
+    "$here/grant.sh" definition "https://127.0.0.1:$api_port" "$run/admin.token" localqueues.kueue.x-k8s.io "$file"
 }
 
 kubelet() {

@@ -22,7 +22,7 @@ pub(in crate::config) fn kbatch(walk: &mut Interpreter, config: Option<&KbatchCo
     match found.map(|cluster| &cluster.scheduler) {
         Some(Some(Config::Kubernetes { kubernetes, .. })) => {
             for (name, profile) in &config.profiles {
-                if let Some(partition) = profile.partition.as_deref().filter(|name| !kubernetes.has_profile(name)) {
+                if let Some(partition) = profile.partition.as_deref().filter(|name| !kubernetes.kueue && !kubernetes.has_profile(name)) {
                     let key = format!("compat.kbatch.profiles.{name}.partition");
                     walk.report_allowing(&key, format!("is no profile of the system: `{partition}`"), "the name of one, or none");
                 }

@@ -104,9 +104,13 @@ impl Dictionary {
     }
 }
 
-/// The path of the first value that is neither null, false nor empty.
+/// Members whose `false` asks for something: the others are off by default, and these are on.
+const ON_BY_DEFAULT: [&str; 3] = ["host_users", "run_as_non_root", "share_process_namespace"];
+
+/// The path of the first value that is neither null, empty, nor a `false` that asks for nothing.
 fn first_set(path: &str, value: &Value) -> Option<String> {
     match value {
+        Value::Bool(false) if ON_BY_DEFAULT.iter().any(|name| path.rsplit('.').next() == Some(name)) => Some(path.to_owned()),
         Value::Null | Value::Bool(false) => None,
         Value::Array(elements) if elements.is_empty() => None,
         Value::Object(members) => members.iter().find_map(|(name, value)| first_set(&format!("{path}.{name}"), value)),
@@ -128,6 +132,8 @@ mod tests {
         }
         assert_eq!(left(json!({"a": {"b": 0}})), Err("job.a.b: cannot be given here".to_owned()));
         assert_eq!(left(json!({"a": [null]})), Err("job.a: cannot be given here".to_owned()));
+        // The site's jobs have it, and would have it although the client does not want it.
+        assert_eq!(left(json!({"a": {"run_as_non_root": false}})), Err("job.a.run_as_non_root: cannot be given here".to_owned()));
     }
 
     #[test]

@@ -36,8 +36,10 @@ pub struct Config {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_labels: BTreeMap<String, String>,
     /// Objects that each user's namespace gets before its first job: ResourceQuota, LimitRange and NetworkPolicy, written as for
-    /// `kubectl apply`, without a namespace.
+    /// `kubectl apply`, without a namespace. With Kueue, LocalQueue too.
     pub namespace_manifests: Vec<Value>,
+    /// Whether the cluster has Kueue, 0.15 or later: the LocalQueues of a user's namespace are then partitions beside the profiles.
+    pub kueue: bool,
     /// Whether requests about jobs are sent in the user's name (`Impersonate-User`), for clusters that know their users.
     pub impersonate: bool,
     /// User id and group id that jobs run as. With 0, the image decides, and may run as root.
@@ -68,6 +70,7 @@ impl Default for Config {
             pod_security: PodSecurity::Restricted,
             namespace_labels: BTreeMap::new(),
             namespace_manifests: Vec::new(),
+            kueue: false,
             impersonate: false,
             run_as_user: 1000,
             images: Vec::new(),
@@ -293,7 +296,7 @@ impl Config {
         }
         for (index, manifest) in self.namespace_manifests.iter().enumerate() {
             if let Err(reason) = NamespaceManifest::read(manifest) {
-                let allowed = "a ResourceQuota, a LimitRange or a NetworkPolicy, without a namespace";
+                let allowed = "a ResourceQuota, a LimitRange, a NetworkPolicy or a LocalQueue, without a namespace";
                 add(&format!("namespace_manifests[{index}]"), reason, allowed);
             }
         }

@@ -31,10 +31,11 @@ const KEPT: i32 = 5;
 pub(super) const BEGUN: &[u8] = b"begun\n";
 
 /// Runs a program of so many bytes, which stands in front of the command's own input. Nothing of a user's is in these words, which the API
-/// server logs. A helper that is about to end either goes on because of this, or ends before the program is sent.
+/// server logs. A helper that is about to end either goes on because of this, or ends before the program is sent. A program that does not arrive is a
+/// failure: without it, the shell would have nothing to do, and would have done it.
 const RUN: &str = concat!(
     r": >/goldcrest/used; while [ -e /goldcrest/ending ]; do sleep 0.1; done; echo begun; ",
-    r#"eval "$(dd bs="$1" count=1 iflag=fullblock 2>/dev/null)""#
+    r#"goldcrest_program=$(dd bs="$1" count=1 iflag=fullblock 2>/dev/null); eval "${goldcrest_program:?did not arrive}""#
 );
 
 /// What the helper pods of a site are.
@@ -224,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_program_does_nothing() {
+    fn a_part_of_a_program_does_nothing_and_fails() {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("mark");
         let program = Program::of(&CommandLine::new("touch").arg(mark.to_str().unwrap()));
         for length in 0..program.text.len() {
-            run("/bin/sh", directory.path(), &program, &program.text[..length]);
-            assert!(!mark.exists(), "{length}");
+            let output = run("/bin/sh", directory.path(), &program, &program.text[..length]);
+            assert!(!mark.exists() && !output.status.success(), "{length}");
         }
         run("/bin/sh", directory.path(), &program, &program.text);
         assert!(mark.exists());

@@ -12,6 +12,7 @@ use super::cache::{Cache, REFUSALS};
 use super::connection::{Actor, Connection, Selection, SetupError};
 use super::failure::ApiFailure;
 use super::names::{self, GIVEN_UP, JobRef, OURS, POD_JOB};
+use super::queues;
 use super::state::Observed;
 use super::tenant::Tenants;
 use crate::domain::{JobId, Username};
@@ -117,7 +118,7 @@ impl Jobs {
     async fn end_unrecoverable(&self, user: &Username, namespace: &str, observed: &Observed) {
         for (name, reason) in observed.unrecoverable() {
             // The next request tries again.
-            if let Err(failure) = self.end(user, namespace, &name, (GIVEN_UP, &reason)).await {
+            if let Err(failure) = self.end(user, namespace, observed, &name, (GIVEN_UP, &reason)).await {
                 tracing::warn!(job = name, namespace, ?failure, "a job that cannot run could not be ended");
             }
         }
@@ -128,15 +129,28 @@ impl Jobs {
         &self,
         user: &Username,
         namespace: &str,
+        observed: &Observed,
         name: &str,
         (annotation, value): (&str, &str),
     ) -> Result<(), ApiFailure> {
+        if observed.jobs.iter().any(|job| job.metadata.name.as_deref() == Some(name) && queues::of(job).is_some()) {
+            return self.end_queued(user, namespace, name, &json!({annotation: value})).await;
+        }
         let patch = json!({
             "metadata": {"annotations": {annotation: value}},
             // A Job that is held, or has no place yet, begins to count its time with this, and starts nothing.
             "spec": {"parallelism": 0, "suspend": false, "activeDeadlineSeconds": 1},
         });
         self.change(user, namespace, name, &patch).await
+    }
+
+    /// Ends a Job in a queue of Kueue, which would suspend it again if it began by itself: one that waits is removed.
+    async fn end_queued(&self, user: &Username, namespace: &str, name: &str, annotations: &Value) -> Result<(), ApiFailure> {
+        let patch = json!({"metadata": {"annotations": annotations}, "spec": {"activeDeadlineSeconds": 1}});
+        let marked = self.connection.merge::<KubernetesJob>(Actor::User(user), namespace, name, &patch).await?;
+        let waits = marked.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+        self.cache.store(marked);
+        if waits { self.connection.delete::<KubernetesJob>(Actor::User(user), namespace, name).await } else { Ok(()) }
     }
 
     /// Changes members of a Job.

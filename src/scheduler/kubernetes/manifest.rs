@@ -18,6 +18,7 @@ use super::admission::{self, Disallowed};
 use super::config::{FilesConfig, Profile, TolerationConfig};
 use super::names::{ACCOUNT, CONTAINER, GOLDCREST, JOB_NAME, MANAGED_BY, POD_INDEX, POD_JOB, PROFILE, REQUEST, USER};
 use super::program::{self, CODE};
+use super::queues::QUEUE;
 use super::request::JobRequest;
 use crate::domain::{Overlap, ScheduleDescription, Username, text_to_bytes};
 use crate::scheduler::SubmissionKey;
@@ -71,7 +72,7 @@ impl Manifests<'_> {
     /// # Errors
     /// What `admission` refuses.
     pub(super) fn job(&self) -> Result<Job, Disallowed> {
-        Ok(Job { metadata: self.metadata(Some(self.name)), spec: Some(self.spec()?), status: None })
+        Ok(Job { metadata: self.job_metadata(Some(self.name)), spec: Some(self.spec()?), status: None })
     }
 
     /// The CronJob that makes the Job at each of its times.
@@ -91,7 +92,7 @@ impl Manifests<'_> {
             // They go by their own time to live.
             successful_jobs_history_limit: Some(MAX_HISTORY),
             failed_jobs_history_limit: Some(MAX_HISTORY),
-            job_template: JobTemplateSpec { metadata: Some(self.metadata(None)), spec: Some(self.spec()?) },
+            job_template: JobTemplateSpec { metadata: Some(self.job_metadata(None)), spec: Some(self.spec()?) },
         };
         Ok(CronJob { metadata, spec: Some(spec), status: None })
     }
@@ -105,7 +106,7 @@ impl Manifests<'_> {
             completion_mode: tasks.map(|_| "Indexed".to_owned()),
             completions: count.or(Some(1)),
             parallelism: tasks.map(|tasks| signed(tasks.at_a_time)).or(Some(1)),
-            suspend: Some(job.options.hold),
+            suspend: Some(job.options.hold || self.request.queue.is_some()),
             ttl_seconds_after_finished: Some(signed(self.policy.finished_job_ttl)),
             template: PodTemplateSpec { metadata: None, spec: Some(self.pod()) },
             ..JobSpec::default()
@@ -160,10 +161,17 @@ impl Manifests<'_> {
         }
     }
 
+    /// That of a Job, which its queue knows it by.
+    fn job_metadata(&self, name: Option<&str>) -> ObjectMeta {
+        let mut metadata = self.metadata(name);
+        metadata.labels.get_or_insert_default().extend(self.request.queue.clone().map(|queue| (QUEUE.to_owned(), queue)));
+        metadata
+    }
+
     fn metadata(&self, name: Option<&str>) -> ObjectMeta {
-        let JobRequest { job, profile, .. } = self.request;
+        let JobRequest { job, .. } = self.request;
         let given = |key: &str, value: &Option<String>| Some((key.to_owned(), value.clone()?));
-        let own = [(USER.to_owned(), self.user.to_string()), (PROFILE.to_owned(), profile.name.clone())];
+        let own = [(USER.to_owned(), self.user.to_string()), (PROFILE.to_owned(), self.request.partition().to_owned())];
         let further = [given(JOB_NAME, &job.name), given(ACCOUNT, &job.account)];
         let request = self.key.map(|key| (REQUEST.to_owned(), key.digest().to_owned()));
         ObjectMeta {
@@ -332,7 +340,7 @@ mod tests {
 
     fn made(job: &JobDescription, run_as_user: u32) -> (Job, Secret) {
         let (profiles, image, user) = ([Profile::default()], "registry.test/a:1".to_owned(), Username::new("ada").unwrap());
-        let request = JobRequest::read(job, &profiles, Some(&image), &Images::new(&[], [&image])).unwrap();
+        let request = JobRequest::read(job, &profiles, Some(&image), &Images::new(&[], [&image]), None).unwrap();
         let policy = Policy { run_as_user, finished_job_ttl: 60, code_image: "registry.test/unzip:1".to_owned() };
         let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy: &policy, files: None };
         let owner = ObjectMeta { uid: Some("u-1".to_owned()), ..ObjectMeta::default() };

@@ -18,6 +18,7 @@ mod helper;
 mod images;
 mod indices;
 mod jobs;
+mod local_queue;
 mod logs;
 mod manifest;
 mod names;
@@ -27,6 +28,7 @@ mod pod;
 mod process;
 mod program;
 mod quantity;
+mod queues;
 mod quotas;
 mod removed;
 mod request;
@@ -59,7 +61,7 @@ use self::logs::Outputs;
 use self::manifest::{Policy, SCRIPT};
 use self::names::{CANCELLED_BY, JobRef, OURS};
 use self::quotas::Quotas;
-use self::request::NO_SCRIPT_PATH;
+use self::request::{HELD_BY_KUEUE, NO_SCRIPT_PATH};
 use super::{
     AttachOutput, ChangeListener, JobOutputs, NativeJobs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted,
     UnsupportedOperation,
@@ -79,6 +81,8 @@ pub struct Kubernetes {
     quotas: Quotas,
     outputs: Outputs,
     profiles: Vec<Profile>,
+    /// Whether queues of Kueue are partitions too.
+    has_queues: bool,
     images: Images,
     default_image: Option<String>,
     policy: Policy,
@@ -106,6 +110,7 @@ impl Kubernetes {
                 code_image: config.code_image.clone(),
             },
             profiles,
+            has_queues: config.kueue,
             files: config.files.clone(),
         })
     }
@@ -118,6 +123,9 @@ impl Kubernetes {
 
     async fn suspend(&self, user: &Username, id: &JobId, suspend: bool) -> Result<(), SchedulerError> {
         let (namespace, observed) = self.jobs.changeable(user, id).await?;
+        if observed.jobs.iter().any(|job| queues::of(job).is_some()) {
+            return Err(rejected(HELD_BY_KUEUE));
+        }
         if suspend && observed.to_jobs().iter().any(|job| job.status.state != "PENDING") {
             return Err(rejected("the job runs already: a job is held before it starts"));
         }
@@ -195,8 +203,8 @@ impl Scheduler for Kubernetes {
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let user = &principal.username;
-        let (namespace, _) = self.jobs.changeable(user, id).await?;
-        let ended = self.jobs.end(user, &namespace, id.as_str(), (CANCELLED_BY, user.as_str())).await;
+        let (namespace, observed) = self.jobs.changeable(user, id).await?;
+        let ended = self.jobs.end(user, &namespace, &observed, id.as_str(), (CANCELLED_BY, user.as_str())).await;
         ended.map(Reported::from).map_err(ApiFailure::of_write)
     }
 
@@ -232,7 +240,10 @@ impl Scheduler for Kubernetes {
             Some(namespace) => quotas::list(&self.jobs.connection, namespace).await?,
             None => Vec::new(),
         };
-        Ok(site::limits(&self.profiles, namespace.as_deref(), &quotas).into())
+        let queues = self.queues(namespace.as_deref()).await?;
+        let of_queues = queues.iter().filter_map(|queue| queues::limits(queue, &self.profiles));
+        let partitions: Vec<Profile> = self.profiles.iter().cloned().chain(of_queues).collect();
+        Ok(site::limits(&partitions, namespace.as_deref(), &quotas).into())
     }
 
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
@@ -246,8 +257,14 @@ impl Scheduler for Kubernetes {
         Ok(site::nodes(&nodes, &pods, &self.profiles).into())
     }
 
-    async fn partitions(&self, _: &Principal, _: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
-        Ok(site::partitions(&self.node_objects().await?, &self.profiles).into())
+    /// The profiles, and the queues of Kueue that the caller has.
+    async fn partitions(&self, principal: &Principal, _: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
+        let mut partitions = site::partitions(&self.node_objects().await?, &self.profiles);
+        if self.has_queues {
+            let namespace = self.jobs.tenants.find(&self.jobs.connection, &principal.username).await?;
+            partitions.extend(self.queues(namespace.as_deref()).await?.iter().filter_map(queues::partition));
+        }
+        Ok(partitions.into())
     }
 
     async fn reservations(&self, _: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {

@@ -16,12 +16,17 @@ pub const MAX_CONTENT: usize = 1024 * 1024 - 1024;
 /// The reason why a script on the cluster cannot be submitted.
 pub(super) const NO_SCRIPT_PATH: &str = "this system's scheduler takes only the text of a script: send it as `script`";
 
+/// The reason why a job of a queue is neither held nor released.
+pub(super) const HELD_BY_KUEUE: &str = "a job in a queue of Kueue is held and released by Kueue alone";
+
 /// A job that may be made.
 #[derive(Clone, Debug)]
 pub(super) struct JobRequest<'a> {
     pub(super) job: &'a JobDescription,
     pub(super) script: &'a str,
     pub(super) profile: &'a Profile,
+    /// The queue of Kueue that it waits in.
+    pub(super) queue: Option<String>,
     pub(super) image: String,
     pub(super) tasks: Option<Tasks>,
     pub(super) cpus: u32,
@@ -32,7 +37,7 @@ pub(super) struct JobRequest<'a> {
 }
 
 impl<'a> JobRequest<'a> {
-    /// Checks a description: whatever a user sends, only this goes into the cluster.
+    /// Checks a description: whatever a user sends, only this goes into the cluster. The default profile limits the jobs of a queue.
     ///
     /// # Errors
     /// What cannot be given, or is not allowed.
@@ -41,12 +46,13 @@ impl<'a> JobRequest<'a> {
         profiles: &'a [Profile],
         default_image: Option<&'a String>,
         images: &Images,
+        queue: Option<String>,
     ) -> Result<Self, SchedulerError> {
         let script = match &job.script {
             JobScript::Inline(script) => script.as_str(),
             JobScript::Path(_) => return Err(SchedulerError::Unsupported(NO_SCRIPT_PATH)),
         };
-        refuse_absent_features(job)?;
+        refuse_absent_features(job, queue.is_some())?;
         let code = job.program.as_ref().and_then(|program| program.code.as_ref()).map_or(0, |code| code.len());
         let content = script.len() + code + job.environment.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         if content > MAX_CONTENT {
@@ -55,13 +61,14 @@ impl<'a> JobRequest<'a> {
                 "the {what} and its variables have {content} bytes: at most {MAX_CONTENT} are possible on this system"
             )));
         }
-        let profile = profile(job, profiles)?;
+        let profile = profile(job.partition.as_deref().filter(|_| queue.is_none()), profiles)?;
         let image = image(&job.options, profile, default_image, images)?;
         let options = &job.options;
         Ok(Self {
             job,
             script,
             profile,
+            queue,
             image,
             tasks: options.array.as_ref().map(Tasks::read).transpose()?,
             cpus: cpus(options, profile)?,
@@ -69,6 +76,11 @@ impl<'a> JobRequest<'a> {
             gpus: gpus(options, profile)?,
             time_limit: time_limit(options, profile)?,
         })
+    }
+
+    /// The partition that the job is shown in.
+    pub(super) fn partition(&self) -> &str {
+        self.queue.as_deref().unwrap_or(&self.profile.name)
     }
 
     /// The resources that each pod gets, and no more of any.
@@ -85,8 +97,8 @@ impl<'a> JobRequest<'a> {
     }
 }
 
-fn profile<'a>(job: &JobDescription, profiles: &'a [Profile]) -> Result<&'a Profile, SchedulerError> {
-    let chosen = match job.partition.as_deref().filter(|name| !name.is_empty()) {
+fn profile<'a>(partition: Option<&str>, profiles: &'a [Profile]) -> Result<&'a Profile, SchedulerError> {
+    let chosen = match partition.filter(|name| !name.is_empty()) {
         Some(name) => profiles.iter().find(|profile| profile.name == name),
         None => profiles.first(),
     };
@@ -141,7 +153,7 @@ fn over(what: &str, asked: impl std::fmt::Display, max: impl std::fmt::Display, 
 }
 
 /// Refuses options of a job that Kubernetes, or this way to it, does not have.
-fn refuse_absent_features(job: &JobDescription) -> Result<(), SchedulerError> {
+fn refuse_absent_features(job: &JobDescription, is_queued: bool) -> Result<(), SchedulerError> {
     const ONE_POD: &str = "each job, and each task of an array, is one pod on one node";
     const BY_PROFILE: &str = "the partition decides on the nodes";
     const LOG: &str = "what a job prints is in its pod's log, and it reads nothing";
@@ -161,6 +173,7 @@ fn refuse_absent_features(job: &JobDescription) -> Result<(), SchedulerError> {
         ("dependencies", !options.dependencies.is_empty(), "jobs of this system do not wait for each other"),
         ("mailUser", options.mail_user.is_some(), NO_MAIL),
         ("mailEvents", !options.mail_events.is_empty(), NO_MAIL),
+        ("hold", options.hold && is_queued, HELD_BY_KUEUE),
         ("container", options.container.is_some(), "an image is named by `containerImage`"),
         ("standardInput", job.standard_input.is_some(), LOG),
         ("standardOutput", job.standard_output.is_some(), LOG),
@@ -184,7 +197,7 @@ mod tests {
         let default_image = "registry.test/default:1".to_owned();
         let images = Images::new(&["registry.test/users/*".to_owned()], [&default_image]);
         let profiles = [profile];
-        let request = JobRequest::read(job, &profiles, Some(&default_image), &images)?;
+        let request = JobRequest::read(job, &profiles, Some(&default_image), &images, None)?;
         Ok((request.cpus, request.memory.mebibytes(), request.gpus, request.time_limit))
     }
 

@@ -17,8 +17,7 @@ use crate::scheduler::{SchedulerError, Schedules};
 impl Schedules for Kubernetes {
     async fn create(&self, principal: &Principal, schedule: &ScheduleDescription) -> Result<ScheduleId, SchedulerError> {
         let (user, connection) = (&principal.username, &self.jobs.connection);
-        let request = self.read(&schedule.job)?;
-        let namespace = self.jobs.tenants.ensure(connection, user).await?;
+        let (request, namespace) = self.ready(user, &schedule.job).await?;
         let name = fresh_name(schedule.name.as_deref().or(schedule.job.name.as_deref()));
         let id = ScheduleId::new(&name).ok_or_else(|| SchedulerError::Rejected(format!("{name} cannot be the id of a schedule")))?;
         let manifests = Manifests { request: &request, name: &name, user, key: None, policy: &self.policy, files: self.files.as_ref() };

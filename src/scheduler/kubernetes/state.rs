@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::indices::{IndexSet, ranges, task_id};
 use super::names::{ACCOUNT, CANCELLED_BY, GIVEN_UP, JOB_NAME, POD_JOB, PROFILE, USER};
 use super::pod::{self, PodState, reason_text, seconds};
+use super::queues;
 use crate::domain::{Job, JobId, JobStatus, JobTimes};
 
 /// The reason of a job whose Job was removed before it had ended.
@@ -253,7 +254,7 @@ impl View<'_> {
     fn without_pod(&self) -> PodState {
         let pending = |reason: Option<String>| PodState { state: "PENDING", reason, ..PodState::default() };
         match self.refusal {
-            _ if is_suspended(self.job) => pending(Some("JobHeldUser".to_owned())),
+            _ if is_suspended(self.job) => pending(Some(held(self.job))),
             Some(reason) if is_wait_for_quota(reason) => pending(Some(reason.to_owned())),
             Some(reason) => PodState { state: "FAILED", reason: Some(reason.to_owned()), is_unrecoverable: true, ..PodState::default() },
             None => pending(Some("None".to_owned())),
@@ -323,6 +324,11 @@ impl View<'_> {
     fn status<'a, T>(&'a self, member: impl FnOnce(&'a k8s_openapi::api::batch::v1::JobStatus) -> Option<T>) -> Option<T> {
         self.job.status.as_ref().and_then(member)
     }
+}
+
+/// Why a Job is suspended.
+fn held(job: &KubernetesJob) -> String {
+    queues::of(job).map_or_else(|| "JobHeldUser".to_owned(), |queue| format!("Queued: the job waits in the queue {queue} of Kueue"))
 }
 
 /// When a pod was created.

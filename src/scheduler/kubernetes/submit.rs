@@ -4,6 +4,8 @@
 //! the API server takes a name once, in the user's own namespace. If the name is taken, the request reads the existing Job and creates whatever
 //! the earlier attempt did not.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::batch::v1::Job as KubernetesJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -11,9 +13,11 @@ use super::Kubernetes;
 use super::admission::Disallowed;
 use super::connection::{Actor, Created};
 use super::failure::ApiFailure;
+use super::local_queue::LocalQueue;
 use super::manifest::Manifests;
 use super::names::{REQUEST, fresh_name, is_ours, name_of};
 use super::quantity;
+use super::queues;
 use super::quotas;
 use super::request::JobRequest;
 use super::state::annotation;
@@ -28,8 +32,7 @@ impl Kubernetes {
         job: &JobDescription,
         key: Option<&SubmissionKey>,
     ) -> Result<Submitted, SchedulerError> {
-        let request = self.read(job)?;
-        let namespace = self.jobs.tenants.ensure(&self.jobs.connection, user).await?;
+        let (request, namespace) = self.ready(user, job).await?;
         let name = key.map_or_else(|| fresh_name(job.name.as_deref()), name_of);
         let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
         let manifests = Manifests { request: &request, name: &name, user, key, policy: &self.policy, files: self.files.as_ref() };
@@ -92,20 +95,59 @@ impl Kubernetes {
 
     /// Asks the API server, which stores nothing. It cannot be asked before the user has a namespace; then the description alone is checked.
     pub(super) async fn estimate(&self, user: &Username, job: &JobDescription) -> Result<JobEstimate, SchedulerError> {
-        let request = self.read(job)?;
-        if let Some(namespace) = self.jobs.tenants.find(&self.jobs.connection, user).await? {
+        let namespace = self.jobs.tenants.find(&self.jobs.connection, user).await?;
+        let queue = match self.names_queue(job) {
+            Some(partition) => Some(self.queue(partition, namespace.as_deref()).await?),
+            None => None,
+        };
+        let request = self.read(job, queue)?;
+        if let Some(namespace) = namespace {
             let name = fresh_name(job.name.as_deref());
             let manifests = Manifests { request: &request, name: &name, user, key: None, policy: &self.policy, files: self.files.as_ref() };
             quantity::check(&quotas::list(&self.jobs.connection, &namespace).await?, &request.resources())?;
             let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job()?).await;
             asked.map_err(ApiFailure::without_effect)?;
         }
-        Ok(JobEstimate { cpus: Some(request.cpus), partition: Some(request.profile.name.clone()), ..JobEstimate::default() })
+        Ok(JobEstimate { cpus: Some(request.cpus), partition: Some(request.partition().to_owned()), ..JobEstimate::default() })
     }
 
-    /// Checks a description.
-    pub(super) fn read<'a>(&'a self, job: &'a JobDescription) -> Result<JobRequest<'a>, SchedulerError> {
-        JobRequest::read(job, &self.profiles, self.default_image.as_ref(), &self.images)
+    /// Checks a description, and gives the user a namespace for it.
+    pub(super) async fn ready<'a>(
+        &'a self,
+        user: &Username,
+        job: &'a JobDescription,
+    ) -> Result<(JobRequest<'a>, Arc<str>), SchedulerError> {
+        let ensured = self.jobs.tenants.ensure(&self.jobs.connection, user);
+        let Some(partition) = self.names_queue(job) else {
+            let request = self.read(job, None)?;
+            return Ok((request, ensured.await?));
+        };
+        // The namespace may come with the queue.
+        let namespace = ensured.await?;
+        let queue = self.queue(partition, Some(&namespace)).await?;
+        Ok((self.read(job, Some(queue))?, namespace))
+    }
+
+    /// The partition of a job, if that can only be a queue.
+    fn names_queue<'a>(&self, job: &'a JobDescription) -> Option<&'a str> {
+        let is_profile = |name: &str| self.profiles.iter().any(|profile| profile.name == name);
+        job.partition.as_deref().filter(|name| self.has_queues && !name.is_empty() && !is_profile(name))
+    }
+
+    async fn queue(&self, partition: &str, namespace: Option<&str>) -> Result<String, SchedulerError> {
+        queues::chosen(partition, &self.queues(namespace).await?, &self.profiles)
+    }
+
+    /// The queues of a user's namespace.
+    pub(super) async fn queues(&self, namespace: Option<&str>) -> Result<Vec<LocalQueue>, SchedulerError> {
+        match namespace {
+            Some(namespace) if self.has_queues => queues::list(&self.jobs.connection, namespace, &self.profiles).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn read<'a>(&'a self, job: &'a JobDescription, queue: Option<String>) -> Result<JobRequest<'a>, SchedulerError> {
+        JobRequest::read(job, &self.profiles, self.default_image.as_ref(), &self.images, queue)
     }
 }
 

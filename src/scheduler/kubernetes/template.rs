@@ -8,6 +8,7 @@ use k8s_openapi::{Metadata, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::local_queue::LocalQueue;
 use super::names::is_name;
 
 /// An object of a kind that limits a namespace, as its type reads it.
@@ -19,6 +20,8 @@ pub(super) enum NamespaceManifest {
     Limits(LimitRange),
     /// With whom pods may speak.
     Network(NetworkPolicy),
+    /// From which queue of the cluster its jobs get their room.
+    Queue(LocalQueue),
 }
 
 impl NamespaceManifest {
@@ -31,6 +34,10 @@ impl NamespaceManifest {
             Some(ResourceQuota::KIND) => typed(manifest).map(Self::Quota),
             Some(LimitRange::KIND) => typed(manifest).map(Self::Limits),
             Some(NetworkPolicy::KIND) => typed(manifest).map(Self::Network),
+            Some(LocalQueue::KIND) => match typed::<LocalQueue>(manifest)? {
+                queue if queue.is_current() => Ok(Self::Queue(queue)),
+                _ => Err(format!("is no LocalQueue of {}", LocalQueue::API_VERSION)),
+            },
             Some(other) => Err(format!("is of a kind that no namespace is given: {other}")),
             None => Err("has no kind".to_owned()),
         }
@@ -65,6 +72,7 @@ mod tests {
                 "spec": {"limits": [{"type": "Container", "max": {"cpu": "4"}}]}}),
             json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "a"},
                 "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}),
+            json!({"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "metadata": {"name": "a"}, "spec": {"clusterQueue": "all"}}),
         ] {
             NamespaceManifest::read(&manifest).unwrap();
         }
@@ -78,6 +86,7 @@ mod tests {
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "a"}}),
             json!({"apiVersion": "v2", "kind": "ResourceQuota", "metadata": {"name": "a"}}),
+            json!({"apiVersion": "kueue.x-k8s.io/v1alpha1", "kind": "LocalQueue", "metadata": {"name": "a"}, "spec": {}}),
             json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "a"}, "spec": {"hard": ["pods"]}}),
             quota(json!({})),
             quota(json!({"name": "../a"})),

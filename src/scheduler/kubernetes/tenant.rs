@@ -85,6 +85,7 @@ impl Tenants {
                     NamespaceManifest::Quota(quota) => connection.apply(&namespace, quota).await,
                     NamespaceManifest::Limits(limits) => connection.apply(&namespace, limits).await,
                     NamespaceManifest::Network(policy) => connection.apply(&namespace, policy).await,
+                    NamespaceManifest::Queue(queue) => connection.apply(&namespace, queue).await,
                 };
                 if let Err(failure) = applied {
                     return Err(self.lost(user, failure).await.unwrap_or_else(ApiFailure::without_effect));

@@ -272,7 +272,7 @@ impl State {
             (&Method::GET, "exec") => self.run(seen),
             (&Method::GET, "log") => self.log(path.trim_end_matches("/log"), query.contains("follow=true")),
             (&Method::GET, "pods" | "jobs" | "cronjobs" | "events" | "resourcequotas") if query.contains("watch=true") => self.watch(seen),
-            (&Method::GET, "pods" | "jobs" | "cronjobs" | "events" | "resourcequotas") => {
+            (&Method::GET, "pods" | "jobs" | "cronjobs" | "events" | "resourcequotas" | "localqueues") => {
                 let chosen = self.objects.iter().filter(|(object, value)| is_of(&path, object) && is_chosen(seen, value));
                 list(self.version, &chosen.map(|(_, value)| value.clone()).collect::<Vec<_>>())
             }

@@ -9,6 +9,9 @@ use crate::api::{Answer, request};
 use crate::support::service::Seen;
 use crate::support::{PATIENCE, wait_until};
 
+/// The Jobs that the unit tests of admission refuse, each by the name of the member.
+const HOSTILE: &str = include_str!("../../../src/scheduler/kubernetes/admission/hostile.json");
+
 /// The text of an error, which is all that its body has.
 fn detail(answer: &Answer) -> String {
     let body = answer.json();
@@ -144,4 +147,90 @@ async fn the_routes_are_where_the_site_puts_them_or_nowhere() {
     let off = facade(&server, &json!({"enabled": false}));
     assert_eq!(off.get("/kb/").await.status, 404);
     assert!(!api.document["paths"].as_object().unwrap().keys().any(|path| path.starts_with("/kb")));
+}
+
+#[tokio::test]
+async fn jobs_that_reach_out_of_their_pod_are_refused_by_the_member_in_either_spelling() {
+    let server = ApiServer::start(|_| None).await;
+    let api = facade(&server, &json!({}));
+    let rows: Vec<Value> = serde_json::from_str(HOSTILE).unwrap();
+    assert!(rows.len() >= 80, "{}", rows.len());
+    for row in rows {
+        let at = row["at"].as_str().unwrap();
+        for members in [row["members"].clone(), in_python(&row["members"])] {
+            let mut job = written_job();
+            add(job.pointer_mut(at).unwrap(), &members);
+            let schedule = json!({"schedule": "0 3 * * *", "job_template": {"metadata": job["metadata"], "spec": job["spec"]}});
+            let schedule = json!({"metadata": written_job()["metadata"], "spec": schedule});
+            for (path, job, start) in [("/jobs/", job, "job"), ("/cronjobs/", schedule, "job.spec.job_template")] {
+                let answer = call(&api, "alice", Method::POST, path, Some(json!({"job": job}))).await;
+                assert_eq!(answer.status, 422, "{row}: {}", answer.everything());
+                let detail = detail(&answer);
+                let named = detail.split(": ").next().unwrap();
+                assert!(is_named(named, start, &row), "{row}: {detail}");
+            }
+        }
+    }
+    assert!(server.paths().is_empty(), "{:?}", server.paths());
+}
+
+/// Puts members in, in the place of what they are another spelling of.
+fn add(place: &mut Value, members: &Value) {
+    for (name, value) in members.as_object().unwrap() {
+        place.as_object_mut().unwrap().remove(&python_name(name));
+        place[name] = value.clone();
+    }
+}
+
+fn in_python(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members.iter().map(|(name, value)| (python_name(name), in_python(value))).collect(),
+        Value::Array(elements) => elements.iter().map(in_python).collect(),
+        value => value.clone(),
+    }
+}
+
+/// The name that a member of Kubernetes has in Python: `targetWWNs` is `target_ww_ns`.
+fn python_name(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut found = String::new();
+    for (index, letter) in letters.iter().enumerate() {
+        let before = index.checked_sub(1).map(|before| letters[before]);
+        let begins_word = |before: char| {
+            before.is_ascii_lowercase()
+                || before.is_ascii_digit()
+                || before.is_ascii_uppercase() && letters.get(index + 1).is_some_and(char::is_ascii_lowercase)
+        };
+        if letter.is_ascii_uppercase() && before.is_some_and(begins_word) {
+            found.push('_');
+        }
+        found.push(letter.to_ascii_lowercase());
+    }
+    found
+}
+
+/// Whether it is a member that the row adds, or the one of the job that holds it.
+fn is_named(named: &str, start: &str, row: &Value) -> bool {
+    let place = |name: &str| if name.parse::<usize>().is_ok() { format!("[{name}]") } else { format!(".{}", python_name(name)) };
+    let parent: String = row["at"].as_str().unwrap().split('/').skip(1).map(place).collect();
+    let parent = format!("{start}{parent}");
+    named.starts_with(&format!("{parent}.")) && paths(&parent, &row["members"]).iter().any(|path| path.starts_with(named))
+}
+
+/// The paths of all members, in the spelling of the Python client.
+fn paths(parent: &str, value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(members) => {
+            let of_member = |(name, value): (&String, &Value)| {
+                let path = format!("{parent}.{}", python_name(name));
+                let below = paths(&path, value);
+                [path].into_iter().chain(below)
+            };
+            members.iter().flat_map(of_member).collect()
+        }
+        Value::Array(elements) => {
+            elements.iter().enumerate().flat_map(|(index, element)| paths(&format!("{parent}[{index}]"), element)).collect()
+        }
+        _ => Vec::new(),
+    }
 }

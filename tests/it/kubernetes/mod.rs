@@ -8,6 +8,7 @@ mod kbatch;
 mod kbatch_refusals;
 mod machine;
 mod output;
+mod queues;
 mod removal;
 mod schedules;
 mod watching;

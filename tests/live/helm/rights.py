@@ -17,7 +17,13 @@ USER = "goldcrest"
 
 # Rights that are needed although no request shows it. Where applying makes an object, the log has `patch` alone, and `create` is asked for too. From
 # Kubernetes 1.35 on, a command by WebSocket needs `create` beside `get`.
-UNSEEN = {("", "resourcequotas", "create"), ("", "limitranges", "create"), ("networking.k8s.io", "networkpolicies", "create"), ("", "pods/exec", "create")}
+UNSEEN = {
+    ("", "resourcequotas", "create"),
+    ("", "limitranges", "create"),
+    ("networking.k8s.io", "networkpolicies", "create"),
+    ("kueue.x-k8s.io", "localqueues", "create"),
+    ("", "pods/exec", "create"),
+}
 
 
 def given(document):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the clients of kbatch, two releases unmodified from PyPI, against a Goldcrest of its own over the real Kubernetes node, with tokens of the
-# real JupyterHub. kbatch.py describes the steps.
+# real JupyterHub. kbatch.py describes the steps. hostile.py sends what no client sends.
 #
 #   run.sh GOLDCREST_BINARY [RELEASE...]     0.4.2 and 0.5.0b1 by default
 #
@@ -91,10 +91,14 @@ wait_for 30 curl -fsS -o /dev/null --max-time 2 "http://127.0.0.1:$port/status/l
 export PYTHONDONTWRITEBYTECODE=1 KBATCH_TEST_TOKEN KBATCH_TEST_OTHER_TOKEN
 KBATCH_TEST_TOKEN=$(hub_token fireuser)
 KBATCH_TEST_OTHER_TOKEN=$(hub_token otheruser)
+facts=(--url "http://127.0.0.1:$port/services/kbatch" --image "$(coordinate kubernetes image)" --kubernetes "$state_root/kubernetes/env.json")
+python3 "$here/hostile.py" "${facts[@]}" || {
+    tail -n 20 "$folder/goldcrest.log" >&2
+    exit 1
+}
 for release in "$@"; do
     python_environment "$here/$release" "$state_root/kbatch-$release"
-    python3 "$here/kbatch.py" --release "$release" --program "$state_root/kbatch-$release/bin/kbatch" \
-        --url "http://127.0.0.1:$port/services/kbatch" --image "$(coordinate kubernetes image)" --kubernetes "$state_root/kubernetes/env.json" || {
+    python3 "$here/kbatch.py" --release "$release" --program "$state_root/kbatch-$release/bin/kbatch" "${facts[@]}" || {
         tail -n 20 "$folder/goldcrest.log" >&2
         exit 1
     }

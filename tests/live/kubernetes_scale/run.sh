@@ -52,8 +52,9 @@ clusters:
       secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
     probing: { interval: 3600 }
 YAML
-setsid "$kwok/kwok" --kubeconfig="$(coordinate kubernetes adminKubeconfig)" --manage-all-nodes=false --manage-nodes-with-label-selector=type=kwok \
-    </dev/null >"$folder/kwok.log" 2>&1 &
+# Its node renews a lease: one that is silent for 40 s counts as lost, and the pods on it are taken away.
+setsid "$kwok/kwok" --node-lease-duration-seconds=40 --kubeconfig="$(coordinate kubernetes adminKubeconfig)" --manage-all-nodes=false \
+    --manage-nodes-with-label-selector=type=kwok </dev/null >"$folder/kwok.log" 2>&1 &
 echo $! >"$folder/kwok.pid"
 YAML_CONFIG_FILE=$folder/goldcrest.yaml GOLDCREST_LOG=warn setsid "$binary" serve </dev/null >"$folder/goldcrest.log" 2>&1 &
 echo $! >"$folder/goldcrest.pid"

@@ -85,8 +85,8 @@ def system(target):
 
 @pytest.fixture
 def has_files(client, system):
-    """Whether the system has files. One that is reached without SSH has jobs alone."""
-    return next(found for found in client.systems() if found["name"] == system)["ssh"] is not None
+    """Whether the system has files."""
+    return bool(next(found for found in client.systems() if found["name"] == system)["fileSystems"])
 
 
 @pytest.fixture

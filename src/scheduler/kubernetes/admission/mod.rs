@@ -88,7 +88,7 @@ const EMPTY_DIR: &[&str] = &["medium", "sizeLimit"];
 
 /// The labels and annotations that belong to Kubernetes and to Goldcrest.
 const FOREIGN_PREFIXES: [&str; 2] = ["goldcrest/", "app.kubernetes.io/managed-by"];
-const FOREIGN_DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
+const FOREIGN_DOMAINS: [&str; 3] = ["kubernetes.io", "k8s.io", "x-k8s.io"];
 
 /// Checks a Job as it was described.
 ///
