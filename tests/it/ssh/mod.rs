@@ -57,6 +57,10 @@ impl CredentialProvider for OneKey {
     async fn credential(&self, _: &Principal) -> Result<Arc<Credential>, CredentialError> {
         Ok(Arc::clone(&self.0.lock().unwrap()))
     }
+
+    fn needs_token(&self) -> bool {
+        false
+    }
 }
 
 /// The settings for a server on loopback: pinned host key, short times.
