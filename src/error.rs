@@ -9,9 +9,11 @@ use std::error::Error;
 use std::fmt;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// The classes of failure that a caller can act on differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The request itself is wrong; the message says what to change.
     Invalid,

@@ -19,6 +19,7 @@ use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
 use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
 use crate::scheduler::{self, ConnectionMode, Scheduler, StoredRecords};
+use crate::service::tasks::{self, Tasks};
 use crate::ssh::{self, Lanes, Transport};
 use crate::store::{self, Postgres, Sqlite, Store};
 use crate::transfer::s3;
@@ -118,6 +119,11 @@ pub(super) fn store(config: &store::Config) -> Result<Arc<dyn Store>, BuildError
 pub(super) fn webhooks(config: Option<&notify::Config>, store: Option<&Arc<dyn Store>>) -> Result<Option<Webhooks>, BuildError> {
     let parts = config.zip(store);
     Ok(parts.map(|(config, store)| Webhooks::new(Arc::clone(store), config.clone(), Timing::default())).transpose()?)
+}
+
+/// The tasks of the users, if the site has a store.
+pub(super) fn tasks(store: Option<&Arc<dyn Store>>) -> Option<Tasks> {
+    store.map(|store| Tasks::new(Arc::clone(store), tasks::Timing::default()))
 }
 
 /// The source of SSH credentials. Static keys that have not changed since `previous` stay the same objects.

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::http::{self, Tls};
 use crate::lifecycle::{Closer, Lifecycle, Task};
 use crate::rest;
+use crate::service::copy_to;
 use crate::telemetry::Metrics;
 
 pub use build::{BuildError, SchedulerSetupError};
@@ -118,6 +119,12 @@ impl App {
             tasks.push(Task::new("webhooks", move |background| async move {
                 let systems = || site.borrow().members.iter().map(|member| member.cluster.name().clone()).collect();
                 webhooks.run(systems, background.token()).await;
+            }));
+        }
+        if site.store.is_some() {
+            let site = current_site.clone();
+            tasks.push(Task::new("tasks", move |background| async move {
+                copy_to::run(move || site.borrow().gate(), background.token()).await;
             }));
         }
         let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls };

@@ -124,7 +124,7 @@ impl Site {
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
         let members = clusters.map(|(config, fingerprint)| shared.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
-        let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
+        let state = state(previous, webhooks.clone(), store.as_ref());
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
         let mirrors = members.iter().map(|member| (member.cluster.name().clone(), Arc::clone(&member.mirror))).collect();
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
@@ -166,6 +166,11 @@ impl Site {
     /// Lets the lanes that it shares with the site before use its credentials.
     pub(super) fn take_over(&self) {
         self.credentials.replace(Arc::clone(&self.provider));
+    }
+
+    /// The gate to the clusters.
+    pub(super) fn gate(&self) -> Gate {
+        self.state.gate.clone()
     }
 
     /// The state that outlives requests and configurations.
@@ -228,6 +233,12 @@ fn store_and_webhooks(config: &Config, previous: Option<&Site>) -> Result<StoreA
     let store = config.store.as_ref().map(build::store).transpose()?;
     let webhooks = build::webhooks(config.webhooks.as_ref(), store.as_ref())?;
     Ok((store, webhooks))
+}
+
+/// The state that the site before hands on. As the store, the tasks are those of the start.
+fn state(previous: Option<&Site>, webhooks: Option<Webhooks>, store: Option<&Arc<dyn Store>>) -> State {
+    let state = previous.map(|previous| previous.state.gate.state());
+    state.unwrap_or_else(|| State::default().with_tasks(build::tasks(store))).with_webhooks(webhooks)
 }
 
 /// The site's details in the documentation pages; the examples are those of the previous site.

@@ -55,7 +55,7 @@ pub struct Config {
     /// Source of the SSH keys with which Goldcrest logs in as a caller. Required if a cluster has an `ssh` section without `credentials`.
     #[schemars(default)]
     pub ssh_credentials: credentials::Config,
-    /// The store for webhooks, and for records of submissions that cannot be kept on the cluster. If absent, nothing
+    /// The store for tasks and webhooks, and for records of submissions that cannot be kept on the cluster. If absent, nothing
     /// is stored, and requests that need it are refused. This section is Goldcrest's own.
     #[schemars(default)]
     pub store: Option<store::Config>,

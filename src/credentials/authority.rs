@@ -116,6 +116,10 @@ impl CredentialProvider for CertificateAuthority {
             .map(Arc::new)
             .map_err(CredentialError::Signing)
     }
+
+    fn needs_token(&self) -> bool {
+        false
+    }
 }
 
 impl Authority {

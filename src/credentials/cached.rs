@@ -122,6 +122,10 @@ impl<P: CredentialProvider + 'static> CredentialProvider for Cached<P> {
             Err(flight) => flight.await,
         }
     }
+
+    fn needs_token(&self) -> bool {
+        self.provider.needs_token()
+    }
 }
 
 impl Entry {

@@ -79,6 +79,10 @@ impl CredentialProvider for KeyService {
             response.json().map_err(|_| self.service.unusable("it is not in the form of a key service's answer"))?;
         self.service.credential(principal, ssh_key.private_key, &ssh_key.certificate)
     }
+
+    fn needs_token(&self) -> bool {
+        true
+    }
 }
 
 /// The headers by which the services count their clients. The name is the one that they know: Goldcrest stands in its place.

@@ -92,6 +92,9 @@ pub trait CredentialProvider: Send + Sync {
     /// # Errors
     /// If the caller has none, or the service behind the provider does not answer.
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError>;
+
+    /// Whether a credential is only made for a caller whose token is still valid, so that there is none for work that goes on without a token.
+    fn needs_token(&self) -> bool;
 }
 
 impl Config {

@@ -29,4 +29,8 @@ impl CredentialProvider for Replaceable {
         let provider = Arc::clone(&self.0.read());
         provider.credential(principal).await
     }
+
+    fn needs_token(&self) -> bool {
+        self.0.read().needs_token()
+    }
 }

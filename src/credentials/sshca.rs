@@ -65,4 +65,8 @@ impl CredentialProvider for SshCa {
         let private_key = pair.private_key().map_err(CredentialError::Signing)?;
         self.0.credential(principal, private_key, certificate)
     }
+
+    fn needs_token(&self) -> bool {
+        true
+    }
 }

@@ -93,4 +93,8 @@ impl CredentialProvider for StaticKeys {
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
         self.0.get(&principal.username).cloned().ok_or_else(|| CredentialError::Unknown(principal.username.clone()))
     }
+
+    fn needs_token(&self) -> bool {
+        false
+    }
 }

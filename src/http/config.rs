@@ -28,6 +28,8 @@ pub struct Config {
     pub max_requests_per_user: u64,
     /// Maximum number of those that transfer file contents: uploads, downloads, archives, followed files, and streamed listings and searches.
     pub max_transfers_per_user: u64,
+    /// Maximum number of tasks of one user that have not ended, such as copies to another system. Further ones are refused with 429.
+    pub max_tasks_per_user: u64,
     /// Origins whose pages may call the API from a browser (CORS); `*` for all.
     pub cors_allowed_origins: Vec<String>,
     /// Whether to ignore unknown names, as FirecREST does: query parameters, members of JSON documents, parts of forms. Otherwise they are
@@ -84,13 +86,13 @@ pub enum ReloadTrigger {
 impl Config {
     /// The limits of one user.
     pub(crate) fn user_bounds(&self) -> UserBounds {
-        UserBounds { requests: self.max_requests_per_user, transfers: self.max_transfers_per_user }
+        UserBounds { requests: self.max_requests_per_user, transfers: self.max_transfers_per_user, tasks: self.max_tasks_per_user }
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let UserBounds { requests, transfers } = UserBounds::default();
+        let UserBounds { requests, transfers, tasks } = UserBounds::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
             request_timeout: 60,
@@ -98,6 +100,7 @@ impl Default for Config {
             max_body_size: 8 * 1024 * 1024,
             max_requests_per_user: requests,
             max_transfers_per_user: transfers,
+            max_tasks_per_user: tasks,
             cors_allowed_origins: Vec::new(),
             lenient: false,
             tls: None,

@@ -21,6 +21,7 @@ mod request_info;
 mod server;
 mod status;
 mod streaming;
+mod tasks;
 mod tls;
 mod transfer;
 
@@ -160,6 +161,7 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
 /// The routes with the time limit of a request.
 fn prompt() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(pages::openapi::base())
+        .merge(kept())
         .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job, compute::bulk::cancel_jobs))
         .routes(routes!(compute::bulk::submit_jobs))
         .routes(routes!(compute::templates::list_templates))
@@ -167,10 +169,6 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(compute::profiles::list_profiles))
         .routes(routes!(compute::schedules::list_schedules, compute::schedules::create_schedule))
         .routes(routes!(compute::schedules::get_schedule, compute::schedules::remove_schedule))
-        .routes(routes!(compute::webhooks::list_webhooks, compute::webhooks::register_webhook))
-        .routes(routes!(compute::webhooks::remove_webhook))
-        .routes(routes!(compute::webhooks::list_dead_letters))
-        .routes(routes!(compute::webhooks::redeliver))
         .routes(routes!(compute::jobs::get_job, compute::jobs::cancel_job))
         .routes(routes!(compute::jobs::get_job_metadata))
         .routes(routes!(compute::jobs::attach))
@@ -219,6 +217,17 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(compute::commands::run_command))
 }
 
+/// Those for what the store keeps.
+fn kept() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(compute::webhooks::list_webhooks, compute::webhooks::register_webhook))
+        .routes(routes!(compute::webhooks::remove_webhook))
+        .routes(routes!(compute::webhooks::list_dead_letters))
+        .routes(routes!(compute::webhooks::redeliver))
+        .routes(routes!(tasks::handlers::copy_to))
+        .routes(routes!(tasks::handlers::list_tasks))
+}
+
 /// The routes for file contents, which may take as long as bytes flow, and have their own limit on size.
 fn contents() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -253,6 +262,7 @@ fn lasting() -> OpenApiRouter<Api> {
         .routes(routes!(compute::logs::read_log))
         .routes(routes!(compute::events::events))
         .routes(routes!(compute::events::job_events))
+        .routes(routes!(tasks::handlers::get_task, tasks::handlers::cancel_task))
 }
 
 /// The state that handlers share.

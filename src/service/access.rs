@@ -109,6 +109,7 @@ impl Gate {
         };
         let principal = outcome.map_err(|error| self.refuse(error))?;
         self.state.tokens.add(TokenOutcome::Accepted);
+        self.state.tasks.iter().for_each(|tasks| tasks.renew(&principal));
         let requests = &self.state.limits.requests;
         let under_way = requests.take(&principal.username, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
         Ok(Caller { requester: Requester { principal, request_id, address }, _under_way: Arc::new(under_way) })
@@ -165,6 +166,26 @@ impl Gate {
         let user = &requester.principal.username;
         let under_way = requests.take(user, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
         self.admit(Caller { requester, _under_way: Arc::new(under_way) }, relation, system.as_str()).await
+    }
+
+    /// Admits the requester of a task for the work of the task, which counts as no request.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub(super) async fn admit_task(&self, requester: Requester, relation: Relation, system: &SystemName) -> Result<Access, AccessError> {
+        self.open()?;
+        let background = &self.state.limits.background;
+        let user = &requester.principal.username;
+        let under_way = background.take(user, 1).ok_or_else(|| AccessError::TooManyRequests(background.per_user()))?;
+        self.admit(Caller { requester, _under_way: Arc::new(under_way) }, relation, system.as_str()).await
+    }
+
+    /// Admits a caller, who was admitted to one system, to a second one that the request names.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub async fn admit_to_second(&self, access: &Access, relation: Relation, system: &str) -> Result<Access, AccessError> {
+        self.admit(access.caller.clone(), relation, system).await
     }
 
     /// Admits a caller with a further relation, once the operation is known.

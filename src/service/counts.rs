@@ -106,6 +106,8 @@ actions! {
     TransfersExtract => "transfers.extract",
     TransfersUpload => "transfers.upload",
     TransfersDownload => "transfers.download",
+    TransfersCopyToBegin => "transfers.copy_to.begin",
+    TransfersCopyTo => "transfers.copy_to",
 }
 
 /// How a change ended.
@@ -144,9 +146,18 @@ pub struct SystemCounts {
     allowed: ByCache,
     denied: ByCache,
     undecided: AtomicU64,
-    changes: [[AtomicU64; ChangeOutcome::ALL.len()]; Action::ALL.len()],
+    changes: ChangeCounts,
     downloaded: AtomicU64,
     uploaded: AtomicU64,
+}
+
+/// The number of changes, by use case and outcome.
+struct ChangeCounts([[AtomicU64; ChangeOutcome::ALL.len()]; Action::ALL.len()]);
+
+impl Default for ChangeCounts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
 }
 
 #[derive(Default)]
@@ -192,7 +203,7 @@ impl SystemCounts {
 
     /// The changes of each kind, including those with the number 0.
     pub fn changes(&self) -> impl Iterator<Item = ChangeCount> {
-        Action::ALL.iter().zip(&self.changes).flat_map(|(action, outcomes)| {
+        Action::ALL.iter().zip(&self.changes.0).flat_map(|(action, outcomes)| {
             ChangeOutcome::ALL.iter().zip(outcomes).map(|(outcome, count)| ChangeCount {
                 action: action.name(),
                 outcome: outcome.name(),
@@ -232,7 +243,7 @@ impl SystemCounts {
     }
 
     pub(super) fn changed(&self, action: Action, outcome: ChangeOutcome) {
-        self.changes[action as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.changes.0[action as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -15,6 +15,7 @@ use super::grep::Searches;
 use super::limits::{UserBounds, UserLimits};
 use super::shared_follow::SharedFollows;
 use super::streams::Streams;
+use super::tasks::Tasks;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
 use crate::notify::Webhooks;
@@ -38,6 +39,8 @@ pub struct State {
     pub(super) streams: Arc<Streams>,
     /// The webhooks of the users, if the site has webhooks.
     pub(super) webhooks: Option<Webhooks>,
+    /// The tasks of the users, if the site has a store.
+    pub(super) tasks: Option<Tasks>,
     /// The counters of each system, by its name.
     systems: Arc<Mutex<BTreeMap<SystemName, Arc<SystemCounts>>>>,
 }
@@ -52,6 +55,12 @@ impl State {
     #[must_use]
     pub fn with_webhooks(self, webhooks: Option<Webhooks>) -> Self {
         Self { webhooks, ..self }
+    }
+
+    /// The same, with these tasks.
+    #[must_use]
+    pub fn with_tasks(self, tasks: Option<Tasks>) -> Self {
+        Self { tasks, ..self }
     }
 
     /// The transfers by the protocol of firecrest-streamer.
@@ -74,7 +83,7 @@ mod tests {
     fn what_is_under_way_and_counted_goes_on_under_another_configuration() {
         let (before, ada, daint) = (State::default(), Username::new("ada").unwrap(), SystemName::new("daint").unwrap());
         let _request = before.limits.requests.take(&ada, 1).unwrap();
-        let after = before.clone().with_bounds(UserBounds { requests: 1, transfers: 1 });
+        let after = before.clone().with_bounds(UserBounds { requests: 1, transfers: 1, tasks: 1 });
         assert!(after.limits.requests.take(&ada, 1).is_none(), "a request that began before is not counted");
         assert!(Arc::ptr_eq(&before.counts(&daint), &after.counts(&daint)));
         assert!(Arc::ptr_eq(&before.uploads, &after.uploads) && Arc::ptr_eq(&before.tokens, &after.tokens));

@@ -218,6 +218,10 @@ impl Streams {
     /// Gives this token to the waiting transfers of the user, if it is valid for longer: the job may be in the queue for longer than its own
     /// token is valid.
     pub(in crate::service) fn renew(&self, principal: &Arc<Principal>, system: &SystemName) {
+        // Work that goes on without a token has none to give.
+        if principal.token.expose().is_empty() {
+            return;
+        }
         for transfer in self.waiting.lock().values().filter(|transfer| transfer.system == *system) {
             let mut requester = transfer.requester.lock();
             let is_newer = requester.principal.username == principal.username
@@ -318,6 +322,9 @@ mod tests {
             streams.renew(&requester(user, subject, expires).principal, &system);
             assert_eq!(expiry(), expected, "{user} {subject} {expires}");
         }
+        let Requester { principal, .. } = requester("ada", "1", 3_000);
+        streams.renew(&Arc::new(Principal { token: Secret::from(String::new()), ..Principal::clone(&principal) }), &system);
+        assert_eq!(expiry(), 2_000, "work without a token has none to give");
     }
 
     #[tokio::test(start_paused = true)]

@@ -76,10 +76,7 @@ impl ResumableUpload {
         if access.cluster().holds_file_system(&target) {
             return Err(FilesystemError::WrongType { path: target, reason: NAMES_THE_FILE }.into());
         }
-        let name = target.file_name();
-        // The longest name of POSIX systems is 255 bytes; what is added takes 51, and 17 more while a request has it.
-        let name = [b".", &name[..name.len().min(180)], b".goldcrest-upload-", self.nonce.as_bytes()].concat();
-        let part = target.parent().unwrap_or_else(|| target.clone()).join(&name);
+        let part = part_beside(&target, &self.nonce);
         Ok((target, access.cluster().path(&part.to_text())?))
     }
 
@@ -341,8 +338,16 @@ fn showing(error: ServiceError, part: &RemotePath, target: &RemotePath) -> Servi
     }
 }
 
+/// The growing file beside a target. The nonce has 32 hexadecimal digits, so that the search for abandoned files knows it.
+pub(super) fn part_beside(target: &RemotePath, nonce: &str) -> RemotePath {
+    let name = target.file_name();
+    // The longest name of POSIX systems is 255 bytes; what is added takes 51, and 17 more while a request has it.
+    let name = [b".", &name[..name.len().min(180)], b".goldcrest-upload-", nonce.as_bytes()].concat();
+    target.parent().unwrap_or_else(|| target.clone()).join(&name)
+}
+
 /// The content until it ends, or `over` is cancelled: then it fails.
-fn until(content: ContentStream, over: CancellationToken) -> ContentStream {
+pub(super) fn until(content: ContentStream, over: CancellationToken) -> ContentStream {
     let pieces = stream::unfold(Some((content, over)), |state| async move {
         let (mut content, over) = state?;
         tokio::select! {

@@ -245,6 +245,10 @@ impl Transport for Lanes {
         Ok(CredentialVersion::of(&self.credentials.credential(principal).await?))
     }
 
+    fn needs_token(&self) -> bool {
+        self.credentials.needs_token()
+    }
+
     #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.system(), user = %principal.username))]
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         let limits = exec.limits.unwrap_or_else(|| self.limits());

@@ -33,6 +33,11 @@ pub trait Transport: Send + Sync {
         Ok(CredentialVersion::default())
     }
 
+    /// Whether the caller's credential is only made with a token that is still valid.
+    fn needs_token(&self) -> bool {
+        false
+    }
+
     /// Runs a command to its end on the control lane.
     ///
     /// # Errors

@@ -26,5 +26,6 @@ mod store;
 mod structure;
 mod submission;
 mod support;
+mod tasks;
 mod token_services;
 mod webhooks;

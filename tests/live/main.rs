@@ -17,6 +17,7 @@ mod certificates;
 mod client;
 mod commands;
 mod connections;
+mod copies;
 mod environment;
 mod files;
 mod identity;
@@ -134,6 +135,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh] => streams::an_upload_whose_connection_to_the_cluster_is_killed_leaves_the_old_file,
     [OpenSsh] => resumable::a_tus_client_uploads_a_file_in_pieces,
     [OpenSsh] => resumable::an_upload_outlives_the_goldcrest_that_began_it,
+    [OpenSsh] => copies::a_tree_arrives_whole_over_a_cut_line_and_a_kill_of_the_process,
     [OpenSsh] => archives::a_directory_comes_back_with_its_modes_and_links,
     [OpenSsh] => archives::a_look_at_an_archive_starts_no_tar,
     [OpenSsh] => archives::an_archive_reaches_nothing_beside_its_directory,

@@ -115,8 +115,8 @@ EOF
         rest=26820 mode=hybrid cluster slurm24-hybrid "$GOLDCREST_SSHD_SLURM24_PORT" known_hosts 24.11 probed
     fi
     if [ -d "$state_root/slurm/26.05/bin" ]; then
-        rest=36820 mode=rest cluster slurm26-rest "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
-        rest=36820 mode=hybrid cluster slurm26-hybrid "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
+        rest=27820 mode=rest cluster slurm26-rest "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
+        rest=27820 mode=hybrid cluster slurm26-hybrid "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
     fi
     [ ! -s "$state_root/kubernetes/env.json" ] || "$environment_root/kubernetes/clusters.sh" "$checker" "$state_root/$identity/$checker.secret"
     # What must fail, and how: another host key than the file says, a closed port, a port that never says a word.

@@ -8,7 +8,7 @@
 #                 slurmctld  slurmdbd  slurmrestd  slurmd (n1, n2, n3)
 #   22.05             16817     16819       16820  16821 16822 16823
 #   24.11             26817     26819       26820  26821 26822 26823
-#   26.05             36817     36819       36820  36821 36822 36823
+#   26.05             27817     27819       27820  27821 27822 27823
 #   MariaDB (shared by all, one database each)                      13306
 #
 # A test may have a Slurm 22.05 of its own beside them: with another GOLDCREST_ENV, a GOLDCREST_SLURM_PORTS (for 16800) and a
@@ -66,7 +66,7 @@ select_version() {
             ;;
         26.05)
             suite=sid
-            port_base=36800
+            port_base=27800
             in_root
             ;;
         *) fail "unknown version $version: one of $all_versions" ;;

@@ -12,6 +12,7 @@ pub(in crate::config) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
     at_least_one(walk, "server.max_requests_per_user", config.max_requests_per_user);
     at_least_one(walk, "server.max_transfers_per_user", config.max_transfers_per_user);
+    at_least_one(walk, "server.max_tasks_per_user", config.max_tasks_per_user);
     for (index, network) in config.trusted_proxies.iter().enumerate() {
         if network.is_everything() {
             let reason = "trusts everybody: each client can write any address into the log";

@@ -225,6 +225,17 @@ impl FromRequestParts<Api> for MessageIdText {
     }
 }
 
+/// The id of a task in the path, unchecked.
+pub(crate) struct TaskIdText(pub(crate) String);
+
+impl FromRequestParts<Api> for TaskIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "task_id").await.unwrap_or_default()))
+    }
+}
+
 /// The id of an upload in the path, unchecked.
 pub(crate) struct UploadIdText(pub(crate) String);
 

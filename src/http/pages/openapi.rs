@@ -43,6 +43,7 @@ pub fn document() -> String {
         (name = "compute", description = "Jobs"),
         (name = "filesystem", description = "Files"),
         (name = "status", description = "Systems and their health"),
+        (name = "tasks", description = "Work that goes on after its request"),
     ),
 )]
 struct Base;
@@ -100,6 +101,8 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
             "The name of the template"
         } else if name == "schedule_id" {
             "The id of the schedule"
+        } else if name == "task_id" {
+            "The id of the task"
         } else if name == "upload_id" {
             "The id of the upload, from the `Location` of its creation"
         } else {

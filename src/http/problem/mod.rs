@@ -398,6 +398,11 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The status of an error of this kind.
+pub(crate) fn status(kind: Kind) -> StatusCode {
+    answer(kind).status
+}
+
 /// The table.
 fn answer(kind: Kind) -> ErrorAnswer {
     let (status, name, title, retryable, retry_after) = match kind {

@@ -67,7 +67,7 @@ pub(in crate::http) struct HPCCluster {
 #[derive(Serialize, ToSchema)]
 struct UnsupportedOperations {
     /// The prefixes of their paths.
-    #[schema(example = "/filesystem/{system_name}/transfer")]
+    #[schema(example = "/filesystem/{system_name}/transfer/mv")]
     operations: &'static str,
     /// The reason.
     reason: &'static str,
@@ -252,6 +252,17 @@ const OF_COMPUTE: [&str; 11] = [
 /// The path prefixes of operations that need files, or the login over SSH.
 const OF_FILES: [&str; 2] = ["/filesystem/{system_name}", "/status/{system_name}/userinfo"];
 
+/// The path prefixes of operations that run as jobs on files.
+const OF_TRANSFER_JOBS: [&str; 7] = [
+    "/filesystem/{system_name}/transfer/mv",
+    "/filesystem/{system_name}/transfer/cp",
+    "/filesystem/{system_name}/transfer/rm",
+    "/filesystem/{system_name}/transfer/compress",
+    "/filesystem/{system_name}/transfer/extract",
+    "/filesystem/{system_name}/transfer/upload",
+    "/filesystem/{system_name}/transfer/download",
+];
+
 fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     let listed = |operations, reason| UnsupportedOperations { operations, reason };
     let mut found = Vec::new();
@@ -275,7 +286,7 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
         found.extend(compute.iter().flat_map(|_| paths_of(UnsupportedOperation::ScriptPath)).map(|path| listed(path, NO_FILES)));
     } else if let Some(reason) = transfers::unsupported(cluster) {
         // What transfer jobs would be needed for is not listed beside them.
-        found.push(listed("/filesystem/{system_name}/transfer", reason));
+        found.extend(OF_TRANSFER_JOBS.map(|operations| listed(operations, reason)));
     } else if let Some(reason) = file_transfer::unsupported(cluster) {
         found.push(listed("/filesystem/{system_name}/transfer/upload", reason));
         found.push(listed("/filesystem/{system_name}/transfer/download", reason));

@@ -30,11 +30,13 @@ pub struct UserBounds {
     pub requests: u64,
     /// Of those, the ones that move contents of files, or entries as a stream: as many as a user has channels on one cluster by default.
     pub transfers: u64,
+    /// Tasks that have not ended.
+    pub tasks: u64,
 }
 
 impl Default for UserBounds {
     fn default() -> Self {
-        Self { requests: 512, transfers: 32 }
+        Self { requests: 512, transfers: 32, tasks: 16 }
     }
 }
 
@@ -46,12 +48,16 @@ pub(super) struct UserLimits {
     followed: UserLimit,
     pub(super) commands: UserLimit,
     pub(super) ready: UserLimit,
+    /// Work of tasks. It has no bound here, because a task is bounded when it begins.
+    pub(super) background: UserLimit,
+    /// Tasks of one user that have not ended.
+    pub(super) max_tasks: u64,
     slow_clients: SlowClients,
 }
 
 impl Default for UserLimits {
     fn default() -> Self {
-        let UserBounds { requests, transfers } = UserBounds::default();
+        let UserBounds { requests, transfers, tasks } = UserBounds::default();
         Self {
             requests: UserLimit::new(requests, u64::MAX),
             transfers: UserLimit::new(transfers, u64::MAX),
@@ -59,6 +65,8 @@ impl Default for UserLimits {
             // Each system has a bound of its own.
             commands: UserLimit::new(1, u64::MAX),
             ready: UserLimit::new(MAX_READY_PER_USER, MAX_READY),
+            background: UserLimit::new(u64::MAX, u64::MAX),
+            max_tasks: tasks,
             slow_clients: SlowClients::default(),
         }
     }
@@ -68,7 +76,7 @@ impl UserLimits {
     /// The same limits with other bounds: work under way continues, further work has the new bounds.
     pub(super) fn with_bounds(&self, bounds: UserBounds) -> Self {
         let (requests, transfers) = (self.requests.with_bound(bounds.requests), self.transfers.with_bound(bounds.transfers));
-        Self { requests, transfers, ..self.clone() }
+        Self { requests, transfers, max_tasks: bounds.tasks, ..self.clone() }
     }
 }
 

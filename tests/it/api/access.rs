@@ -69,6 +69,8 @@ fn relation(method: &Method, path: &str) -> Relation {
         Method::HEAD => Relation::Read,
         // Its operations decide.
         _ if path.ends_with("/ops/batch") => Relation::Read,
+        // Its target, which the body names, asks for `write`.
+        _ if path.ends_with("/transfer/copy-to") => Relation::Read,
         _ if path.ends_with("/commands") => Relation::Run,
         _ if path.starts_with("/compute/") || path.ends_with("/transfer/download") => Relation::Submit,
         _ => Relation::Write,

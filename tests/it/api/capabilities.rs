@@ -73,7 +73,7 @@ async fn a_system_without_a_scheduler_has_files_and_says_of_jobs_that_it_has_non
     let (system, reasons) = unsupported(&api).await;
     assert_eq!(system["scheduler"], Value::Null);
     assert!(reasons.contains(&("/compute/{system_name}/jobs".to_owned(), NO_COMPUTE.to_owned())), "{reasons:?}");
-    assert!(reasons.contains(&("/filesystem/{system_name}/transfer".to_owned(), NO_COMPUTE.to_owned())), "{reasons:?}");
+    assert!(reasons.contains(&("/filesystem/{system_name}/transfer/mv".to_owned(), NO_COMPUTE.to_owned())), "{reasons:?}");
 }
 
 /// What the checker finds of a cluster, and whether it is well.

@@ -424,7 +424,7 @@ impl Storage for ScriptedFiles {
     }
 }
 
-/// The token `token-of-<user>` is that user's; `expiring` ends too soon; `no-keys` cannot be checked; others do not hold.
+/// The token `token-of-<user>` is that user's, `two-seconds-of-<user>` for two seconds; `expiring` ends too soon; `no-keys` cannot be checked; others do not hold.
 pub struct Tokens;
 
 #[async_trait]
@@ -433,9 +433,9 @@ impl Authenticator for Tokens {
         match token.expose() {
             "expiring" => Err(AuthnError::EndsTooSoon { remaining: 3, required: 30 }),
             "no-keys" => Err(AuthnError::KeysUnavailable("connection to 10.0.0.1 refused".into())),
-            "two-seconds-of-alice" => {
+            token if token.starts_with("two-seconds-of-") => {
                 let expires_at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
-                Ok(Arc::new(Principal { expires_at, ..principal("alice") }))
+                Ok(Arc::new(Principal { expires_at, ..principal(&token["two-seconds-of-".len()..]) }))
             }
             token => match token.strip_prefix("token-of-") {
                 Some(user) if Username::new(user).is_ok() => Ok(Arc::new(principal(user))),

@@ -50,6 +50,10 @@ impl CredentialProvider for Provider {
             caller: Some(Arc::new(CallerKey::of(principal))),
         }))
     }
+
+    fn needs_token(&self) -> bool {
+        false
+    }
 }
 
 fn cached(life: Option<Duration>) -> (Arc<Told>, Cached<Provider>) {

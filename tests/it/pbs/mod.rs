@@ -40,6 +40,10 @@ impl CredentialProvider for OneKey {
     async fn credential(&self, _: &Principal) -> Result<Arc<Credential>, CredentialError> {
         Ok(Arc::clone(&self.0))
     }
+
+    fn needs_token(&self) -> bool {
+        false
+    }
 }
 
 impl Node {

@@ -18,7 +18,7 @@ use super::{OneKey, command, config, lanes_with, new_key, sh};
 use crate::support::{PATIENCE, principal, wait_for};
 
 /// An authority's key in a folder of its own, as an administrator makes it.
-struct Key {
+pub struct Key {
     folder: tempfile::TempDir,
 }
 
@@ -30,7 +30,7 @@ impl Key {
         key
     }
 
-    fn ed25519() -> Self {
+    pub fn ed25519() -> Self {
         Self::new(&["-t", "ed25519", "-N", ""])
     }
 
@@ -45,11 +45,11 @@ impl Key {
     }
 
     /// The line of sshd's configuration by which it trusts the key.
-    fn trusted(&self) -> String {
+    pub fn trusted(&self) -> String {
         format!("LogLevel VERBOSE\nTrustedUserCAKeys {}", self.path("ca.pub"))
     }
 
-    fn config(&self) -> AuthorityConfig {
+    pub fn config(&self) -> AuthorityConfig {
         AuthorityConfig {
             private_key: Secret::from(std::fs::read_to_string(self.folder.path().join("ca")).unwrap()),
             passphrase: None,
@@ -75,7 +75,12 @@ fn certificate(credential: &Credential) -> Certificate {
 }
 
 fn to(sshd: &Sshd, config: &AuthorityConfig) -> Arc<Lanes> {
-    lanes_with(super::config(sshd.port, &sshd.host_key), Arc::new(Cached::new(authority(config))))
+    by(sshd.port, sshd, config)
+}
+
+/// Lanes that log in by this port, with certificates of this authority.
+pub fn by(port: u16, sshd: &Sshd, config: &AuthorityConfig) -> Arc<Lanes> {
+    lanes_with(super::config(port, &sshd.host_key), Arc::new(Cached::new(authority(config))))
 }
 
 /// Lanes that log in with this credential, whoever asks.

@@ -23,18 +23,18 @@ use crate::support::{PATIENCE, principal, skip, wait_for, wait_until};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-pub(super) struct Sshd {
+pub struct Sshd {
     process: Child,
-    pub(super) port: u16,
+    pub port: u16,
     pub(super) host_key: PrivateKey,
-    pub(super) user: String,
+    pub user: String,
     pub(super) user_key: PrivateKey,
     directory: tempfile::TempDir,
 }
 
 impl Sshd {
     /// A server with these further lines of configuration; none where it cannot be had.
-    pub(super) fn start(settings: &str) -> Option<Self> {
+    pub fn start(settings: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() || !rustix::process::geteuid().is_root() {
             skip(&format!("this test needs {SSHD} and root"));
             return None;
@@ -64,27 +64,24 @@ impl Sshd {
                 path("authorized_keys").display()
             );
             std::fs::write(path("sshd_config"), text).unwrap();
-            let log = std::fs::File::create(path("log")).unwrap();
-            let mut process = Command::new(SSHD)
-                .args(["-D", "-e", "-f"])
-                .arg(path("sshd_config"))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log)
-                .spawn()
-                .unwrap();
-            let until = Instant::now() + Duration::from_secs(10);
-            while Instant::now() < until && process.try_wait().unwrap().is_none() {
-                if std::fs::read_to_string(path("log")).unwrap().contains("Server listening") {
-                    return Some(Self { process, port, host_key, user, user_key, directory });
-                }
-                #[expect(clippy::disallowed_methods, reason = "the server is a process, and this is no task yet")]
-                std::thread::sleep(Duration::from_millis(5));
+            if let Some(process) = listening(directory.path()) {
+                return Some(Self { process, port, host_key, user, user_key, directory });
             }
-            let _ = process.kill();
-            let _ = process.wait();
         }
         panic!("no sshd would start on the ports 22100 to 22199");
+    }
+
+    /// Kills the server with all its sessions.
+    pub fn kill(&mut self) {
+        let sessions = self.sessions();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        sessions.into_iter().for_each(|session| stop(session, rustix::process::Signal::KILL));
+    }
+
+    /// Starts it again, after it was killed.
+    pub fn start_again(&mut self) {
+        self.process = listening(self.directory.path()).expect("it starts again");
     }
 
     /// What it has written so far.
@@ -92,12 +89,12 @@ impl Sshd {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
-    fn lanes(&self) -> Arc<Lanes> {
+    pub fn lanes(&self) -> Arc<Lanes> {
         self.lanes_with(|_| {})
     }
 
     /// Lanes to it with other settings.
-    pub(super) fn lanes_with(&self, change: impl FnOnce(&mut Config)) -> Arc<Lanes> {
+    pub fn lanes_with(&self, change: impl FnOnce(&mut Config)) -> Arc<Lanes> {
         let mut settings = config(self.port, &self.host_key);
         change(&mut settings);
         lanes(settings, OneKey::new(&self.user_key))
@@ -113,6 +110,30 @@ impl Sshd {
         let monitors = children(self.process.id().cast_signed());
         monitors.iter().flat_map(|monitor| children(*monitor)).chain(monitors.clone()).collect()
     }
+}
+
+/// A server with the configuration in this directory, once it listens; none if it ends.
+fn listening(directory: &Path) -> Option<Child> {
+    let log = directory.join("log");
+    let mut process = Command::new(SSHD)
+        .args(["-D", "-e", "-f"])
+        .arg(directory.join("sshd_config"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until && process.try_wait().unwrap().is_none() {
+        if std::fs::read_to_string(&log).unwrap().contains("Server listening") {
+            return Some(process);
+        }
+        #[expect(clippy::disallowed_methods, reason = "the server is a process, and this is no task yet")]
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = process.kill();
+    let _ = process.wait();
+    None
 }
 
 /// Time limits for a machine on which everything takes long.

@@ -1,6 +1,7 @@
 //! A TCP proxy that freezes or cuts connections, as networks do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,11 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy in front of a port on loopback.
     pub async fn start(target: u16) -> Self {
+        Self::slow(target, Duration::ZERO).await
+    }
+
+    /// The same, with this pause after each piece of at most 64 KiB.
+    pub async fn slow(target: u16, pause: Duration) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (weather, _) = watch::channel(Weather::Fair);
@@ -44,8 +50,8 @@ impl Proxy {
                     let (near_read, near_write) = near.into_split();
                     let (far_read, far_write) = far.into_split();
                     tokio::select! {
-                        () = carry(near_read, far_write, frozen.clone()) => {}
-                        () = carry(far_read, near_write, frozen) => {}
+                        () = carry(near_read, far_write, frozen.clone(), pause) => {}
+                        () = carry(far_read, near_write, frozen, pause) => {}
                         _ = ages.changed() => {}
                     }
                 });
@@ -64,13 +70,18 @@ impl Proxy {
         self.weather.send_replace(Weather::Ice);
     }
 
+    /// Lets all bytes move again.
+    pub fn thaw(&self) {
+        self.weather.send_replace(Weather::Fair);
+    }
+
     /// Cuts the connections that exist.
     pub fn cut(&self) {
         self.age.send_modify(|age| *age += 1);
     }
 }
 
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut weather: watch::Receiver<Weather>) {
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut weather: watch::Receiver<Weather>, pause: Duration) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
@@ -82,6 +93,9 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
         }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
 }

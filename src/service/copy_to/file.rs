@@ -1,0 +1,263 @@
+//! One file of a copy: read from the source, written beside its target, compared, and put in its place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::EXISTS;
+use super::progress::{FileBytes, Progress};
+use crate::domain::{Alternative, ByteRange, FileMode, FileType, RemotePath, SystemName, hex, sha256};
+use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions, UploadOptions};
+use crate::service::contents::TransferForm;
+use crate::service::uploads::{part_beside, until};
+use crate::service::{Access, ServiceError, counts};
+
+/// Files up to this size, in bytes, are written in one piece; the others can be continued.
+const SMALL: u64 = 1024 * 1024;
+
+/// Modes of files that a new file may have from the start.
+const OPEN_MODES: [u32; 2] = [0o644, 0o664];
+
+/// How often a file is tried whose copy differs from it, or grew while it was looked at.
+const MAX_TRIES: usize = 3;
+
+/// The two ends of a copy, and what its files share.
+pub(super) struct Ends<'a> {
+    pub(super) id: &'a str,
+    pub(super) source: &'a Access,
+    pub(super) target: &'a Access,
+    pub(super) overwrite: bool,
+    /// Whether work on the task began before.
+    pub(super) is_resumed: bool,
+    pub(super) progress: Arc<Progress>,
+    /// Cancelled when the work is to end in order.
+    pub(super) halt: CancellationToken,
+}
+
+/// Why a copy does not go on, and on which system.
+#[derive(Debug)]
+pub(super) struct CopyError {
+    pub(super) system: SystemName,
+    pub(super) error: ServiceError,
+}
+
+/// Adds the system to an error.
+pub(super) fn on<E: Into<ServiceError>>(access: &Access) -> impl FnOnce(E) -> CopyError {
+    let system = access.cluster().name().clone();
+    move |error| CopyError { system, error: error.into() }
+}
+
+/// A file to copy.
+pub(super) struct FileCopy<'a> {
+    pub(super) ends: &'a Ends<'a>,
+    pub(super) from: RemotePath,
+    pub(super) to: RemotePath,
+    pub(super) size: u64,
+    pub(super) mode: u32,
+}
+
+/// The content of a file on its way, and what is known of it at its end.
+struct Content {
+    digest: Arc<Mutex<Context>>,
+    /// Whether the source failed, not the target.
+    has_failed: Arc<AtomicBool>,
+}
+
+impl FileCopy<'_> {
+    /// Copies the file; its size.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, something is there that is not to be replaced, or its copies differ from it each time.
+    pub(super) async fn run(&self) -> Result<u64, CopyError> {
+        let Ends { source, target, .. } = self.ends;
+        for access in [source, target] {
+            TransferForm::Stream.check(access, self.size, Alternative::TransferJob).map_err(on(access))?;
+        }
+        if self.ends.is_resumed && self.is_there().await? {
+            self.ends.progress.file().complete(self.size);
+            return Ok(self.size);
+        }
+        for _ in 0..MAX_TRIES {
+            let whole = if self.is_written_at_once() { self.write_at_once().await? } else { self.write_in_parts().await? };
+            if let Some(size) = whole {
+                return Ok(size);
+            }
+            tracing::warn!(task = self.ends.id, from = %self.from, "a copied file was not equal to its source");
+        }
+        Err(on(source)(FilesystemError::Changed(self.from.clone())))
+    }
+
+    fn is_written_at_once(&self) -> bool {
+        self.size <= SMALL && !self.ends.overwrite && OPEN_MODES.contains(&(self.mode & 0o777))
+    }
+
+    fn expected(&self) -> Expected {
+        if self.ends.overwrite { Expected::Anything } else { Expected::Nothing }
+    }
+
+    /// Whether an earlier attempt has put the file in its place.
+    async fn is_there(&self) -> Result<bool, CopyError> {
+        let target = self.ends.target;
+        let files = target.files().await.map_err(on(target))?;
+        match files.stat(target.principal(), &self.to, false).await {
+            Ok(found) if FileType::from_mode(found.mode) == FileType::Regular && found.size == self.size => {
+                Ok(sum(self.ends.source, &self.from).await? == sum(target, &self.to).await?)
+            }
+            Ok(_) | Err(FilesystemError::NotFound(_)) => Ok(false),
+            Err(error) => Err(on(target)(error)),
+        }
+    }
+
+    /// Writes the file in one piece; its size if the copy is equal to it. One that is not is removed.
+    async fn write_at_once(&self) -> Result<Option<u64>, CopyError> {
+        let target = self.ends.target;
+        let bytes = Arc::new(self.ends.progress.file());
+        let (download, content) = self.read(None, &bytes).await?;
+        let size = download.version.size;
+        let options = UploadOptions { cap: Some(size), length: Some(size), expected: self.expected() };
+        let files = target.files().await.map_err(on(target))?;
+        let written = files.upload(target.principal(), &self.to, download.content, options).await;
+        written.map_err(|error| self.failed(&content, error))?;
+        if sum(target, &self.to).await? == content.sum() {
+            bytes.complete(size);
+            return Ok(Some(size));
+        }
+        files.remove(target.principal(), &self.to).await.map_err(on(target))?;
+        Ok(None)
+    }
+
+    /// Adds what is missing to the growing file, and puts it in its place if it is equal to the source; its size if it was. Else it is removed.
+    async fn write_in_parts(&self) -> Result<Option<u64>, CopyError> {
+        let target = self.ends.target;
+        let (files, principal) = (target.files().await.map_err(on(target))?, target.principal());
+        let part = part_of(self.ends.id, &self.to);
+        let failed = |error: FilesystemError| self.refused(error.showing(&part, &self.to));
+        let replaces = self.ends.overwrite && files.stat(principal, &self.to, true).await.is_ok();
+        let offset = match files.stat(principal, &part, false).await {
+            Ok(found) => found.size,
+            Err(FilesystemError::NotFound(_)) => {
+                files.begin_part(principal, &part, &self.to).await.map_err(failed)?;
+                if !replaces {
+                    files.chmod(principal, &part, &FileMode::Bits(self.mode & 0o777 | 0o600)).await.map_err(failed)?;
+                }
+                0
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let bytes = Arc::new(self.ends.progress.file());
+        bytes.resume_at(offset);
+        let whole = match self.extend(&part, offset, &bytes).await {
+            // What was sent before a line was cut has arrived meanwhile.
+            Err(CopyError { error: ServiceError::Filesystem(FilesystemError::Offset(_)), .. }) => return Ok(None),
+            whole => whole?,
+        };
+        let is_equal = match &whole {
+            Some((_, wanted)) => sum(target, &part).await? == *wanted,
+            None => false,
+        };
+        let Some((size, _)) = whole.filter(|_| is_equal) else {
+            files.remove(principal, &part).await.map_err(failed)?;
+            return Ok(None);
+        };
+        files.place_part(principal, &part, &self.to, size, self.expected()).await.map_err(failed)?;
+        if !replaces && self.mode & 0o600 != 0o600 {
+            files.chmod(principal, &self.to, &FileMode::Bits(self.mode & 0o777)).await.map_err(failed)?;
+        }
+        bytes.complete(size);
+        Ok(Some(size))
+    }
+
+    /// Adds the rest of the source to a part that has `offset` bytes; its size and digest then. None if it is longer than the source.
+    async fn extend(&self, part: &RemotePath, offset: u64, bytes: &Arc<FileBytes>) -> Result<Option<(u64, String)>, CopyError> {
+        let (source, target) = (self.ends.source, self.ends.target);
+        let files = target.files().await.map_err(on(target))?;
+        if offset > 0 {
+            let found = source.files().await.map_err(on(source))?.stat(source.principal(), &self.from, true).await.map_err(on(source))?;
+            if found.size <= offset {
+                let is_whole = found.size == offset;
+                return if is_whole { Ok(Some((offset, sum(source, &self.from).await?))) } else { Ok(None) };
+            }
+        }
+        let (download, content) = self.read((offset > 0).then_some(offset), bytes).await?;
+        let size = download.version.size;
+        let options = PartOptions { offset, length: size, all_or_nothing: false };
+        let end = files.extend_part(target.principal(), part, download.content, options).await;
+        let end = end.map_err(|error| self.failed(&content, error.showing(part, &self.to)))?;
+        if end != size {
+            return Ok(None);
+        }
+        // Of what was written before, only the source knows the digest.
+        let wanted = if offset == 0 { content.sum() } else { sum(source, &self.from).await? };
+        Ok(Some((size, wanted)))
+    }
+
+    /// Opens the source, whose bytes are counted and digested on their way.
+    async fn read(&self, offset: Option<u64>, bytes: &Arc<FileBytes>) -> Result<(Download, Content), CopyError> {
+        let (source, target) = (self.ends.source, self.ends.target);
+        let files = source.files().await.map_err(on(source))?;
+        let range = offset.map(|offset| ByteRange::From(offset, None));
+        let cap = TransferForm::Stream.cap(source);
+        let mut download = files.download(source.principal(), &self.from, range, cap).await.map_err(on(source))?;
+        let content = Content { digest: Arc::new(Mutex::new(Context::new(&SHA256))), has_failed: Arc::default() };
+        let (digest, has_failed, bytes) = (Arc::clone(&content.digest), Arc::clone(&content.has_failed), Arc::clone(bytes));
+        let counted = until(download.content, self.ends.halt.clone()).inspect(move |piece| match piece {
+            Ok(piece) => {
+                digest.lock().update(piece);
+                bytes.add(piece.len() as u64);
+            }
+            Err(_) => has_failed.store(true, Ordering::Relaxed),
+        });
+        let counted: ContentStream = counts::downloaded(source.counts(), counted.boxed());
+        download.content = counts::uploaded(target.counts(), counted);
+        Ok((download, content))
+    }
+
+    /// The error of a write: of the source if that failed.
+    fn failed(&self, content: &Content, error: FilesystemError) -> CopyError {
+        if content.has_failed.load(Ordering::Relaxed) { on(self.ends.source)(error) } else { self.refused(error) }
+    }
+
+    /// The error of the target.
+    fn refused(&self, error: FilesystemError) -> CopyError {
+        match error {
+            FilesystemError::Exists(_) => on(self.ends.target)(ServiceError::Conflict(EXISTS)),
+            error => on(self.ends.target)(error),
+        }
+    }
+}
+
+impl Content {
+    fn sum(&self) -> String {
+        hex(self.digest.lock().clone().finish().as_ref())
+    }
+}
+
+/// The name of a file of a task while it grows: always the same, so that the next attempt finds it.
+pub(super) fn part_of(id: &str, to: &RemotePath) -> RemotePath {
+    part_beside(to, &format!("{}{}", mark_of(id), &hex(&sha256(to.as_bytes()))[..16]))
+}
+
+/// What the names of all growing files of a task have in common.
+pub(super) fn mark_of(id: &str) -> String {
+    hex(&sha256(id.as_bytes()))[..16].to_owned()
+}
+
+/// The SHA-256 of a file, by the cluster itself; where that takes too long there, the file is read.
+async fn sum(access: &Access, path: &RemotePath) -> Result<String, CopyError> {
+    let (files, principal) = (access.files().await.map_err(on(access))?, access.principal());
+    match files.checksum(principal, path).await {
+        Ok(checksum) => return Ok(checksum.hex),
+        Err(FilesystemError::TooSlow { .. }) => {}
+        Err(error) => return Err(on(access)(error)),
+    }
+    let mut content = files.download(principal, path, None, None).await.map_err(on(access))?.content;
+    let mut digest = Context::new(&SHA256);
+    while let Some(piece) = content.next().await {
+        digest.update(&piece.map_err(on(access))?);
+    }
+    Ok(hex(digest.finish().as_ref()))
+}

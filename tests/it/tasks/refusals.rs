@@ -1,0 +1,108 @@
+//! Copies that are refused before anything begins.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use goldcrest::domain::ClusterHealth;
+use goldcrest::service::{Gate, State};
+use serde_json::json;
+
+use super::{COPY_TO, Site, Way, cluster};
+use crate::api::doubles::{Relations, Tokens};
+use crate::api::{Api, request};
+use crate::files::full::SmallDisk;
+use crate::support::skip;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_copied_is_refused_and_leaves_no_task() {
+    let site = Site::new();
+    std::fs::write(site.from("a"), "content").unwrap();
+    std::fs::write(site.to("file"), "").unwrap();
+    let process = site.process(Way::sftp(), Way::sftp());
+    for (change, status, word) in [
+        (json!({"sourcePath": site.from("none")}), 404, "No such file"),
+        (json!({"sourcePath": "/etc/passwd"}), 400, "does not match any"),
+        (json!({"targetPath": "/etc/passwd"}), 400, "does not match any"),
+        (json!({"targetPath": site.to("none/a")}), 404, "No such file"),
+        (json!({"targetPath": site.to("file/a")}), 400, "Not a directory"),
+        (json!({"targetPath": format!("{}/", site.to("new").display())}), 400, "slash"),
+        (json!({"targetSystem": "daint"}), 400, "ops/cp"),
+        (json!({"targetSystem": "none"}), 404, "System not found"),
+        (json!({"targetSystem": null}), 400, "targetSystem"),
+    ] {
+        let mut body = site.request("a", "copy");
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = process.ask(body).await;
+        assert_eq!(answer.status, status, "{change}: {}", answer.everything());
+        assert!(answer.everything().contains(word), "{change}: {}", answer.everything());
+    }
+    assert_eq!(process.api.get("/tasks").await.json(), json!({"tasks": []}));
+    assert_eq!(site.names(""), ["file"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_rights_are_needed() {
+    let site = Site::new();
+    std::fs::write(site.from("a"), "content").unwrap();
+    let process = site.process(Way::sftp(), Way::sftp());
+    for (user, status) in [("mallory", 403), ("reader", 403), ("submitter", 403), ("nobody", 503), ("bob", 201)] {
+        let token = format!("token-of-{user}");
+        let answer = process.api.send(request(Method::POST, COPY_TO, Some(&token), Some(site.request("a", user)))).await;
+        assert_eq!(answer.status, status, "{user}: {}", answer.everything());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_so_many_unfinished_tasks_at_most() {
+    let site = Site::new();
+    std::fs::write(site.from("a"), "content").unwrap();
+    let process = site.process(Way::sftp(), Way::sftp());
+    process.stop.cancel();
+    for number in 0..16 {
+        process.begin(site.request("a", &number.to_string())).await;
+    }
+    let answer = process.ask(site.request("a", "more")).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")), "{}", answer.everything());
+    assert!(answer.everything().contains("16 tasks"), "{}", answer.everything());
+    let first = process.api.get("/tasks").await.json()["tasks"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(process.api.call(Method::DELETE, &format!("/tasks/{first}"), None).await.status, 204);
+    let next = site.process(Way::sftp(), Way::sftp());
+    next.ends(&format!("/tasks/{first}"), "cancelled").await;
+    next.begin(site.request("a", "more")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_for_which_there_is_no_space_is_refused() {
+    let site = Site::new();
+    std::fs::write(site.from("large"), vec![b'x'; 2 << 20]).unwrap();
+    let Some(_disk) = SmallDisk::mount(site.to("disk")) else {
+        skip("no file system can be mounted");
+        return;
+    };
+    for target in [Way::sftp(), Way::exec()] {
+        let process = site.process(Way::sftp(), target);
+        let answer = process.ask(site.request("large", "disk/large")).await;
+        assert_eq!(answer.status, 409, "{}", answer.everything());
+        assert!(answer.everything().contains("no space left"), "{}", answer.everything());
+    }
+}
+
+#[tokio::test]
+async fn without_a_store_there_are_no_tasks() {
+    let site = Site::new();
+    std::fs::write(site.from("a"), "content").unwrap();
+    let clusters = [("daint", &site.source), ("eiger", &site.target)];
+    let clusters = clusters.map(|(name, directory)| cluster(name, Way::sftp(), directory.path()));
+    let gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), clusters, State::default());
+    let api = Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| state.gate = gate);
+    let answers = [
+        api.call(Method::POST, COPY_TO, Some(site.request("a", "a"))).await,
+        api.get("/tasks").await,
+        api.get("/tasks/task-1").await,
+        api.call(Method::DELETE, "/tasks/task-1", None).await,
+    ];
+    for answer in answers {
+        assert_eq!(answer.status, 501, "{}", answer.everything());
+        assert!(answer.everything().contains("`store`"), "{}", answer.everything());
+    }
+}
