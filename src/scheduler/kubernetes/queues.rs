@@ -23,7 +23,7 @@ pub(super) async fn list(connection: &Connection, namespace: &str, profiles: &[P
     let listed = connection.list::<LocalQueue>(Actor::Own, Some(namespace), Selection::default()).await;
     let mut queues = match listed {
         Err(ApiFailure::Refused { code: 404, .. }) => Vec::new(),
-        listed => listed.map_err(ApiFailure::of_read)?,
+        listed => listed.map_err(ApiFailure::without_effect)?,
     };
     queues.retain(|queue| queue.name().is_some_and(|name| profiles.iter().all(|profile| profile.name != name)));
     Ok(queues)

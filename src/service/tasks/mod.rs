@@ -71,6 +71,9 @@ impl Default for Timing {
 #[derive(Clone)]
 pub struct Tasks(Arc<Inner>);
 
+/// A user by name and subject.
+type UserKey = (Username, String);
+
 struct Inner {
     store: Arc<dyn Store>,
     timing: Timing,
@@ -79,7 +82,7 @@ struct Inner {
     /// The tasks that this process works on, each with the token that cancels it, and its user.
     running: Mutex<HashMap<String, (CancellationToken, Username)>>,
     /// The users of tasks that this process knows, by name and subject, each with the newest token that was seen.
-    users: Mutex<HashMap<(Username, String), Option<Arc<Principal>>>>,
+    users: Mutex<HashMap<UserKey, Option<Arc<Principal>>>>,
     /// One request at a time counts its user's tasks and adds one.
     adding: tokio::sync::Mutex<()>,
 }
