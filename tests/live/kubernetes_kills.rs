@@ -45,7 +45,7 @@ pub async fn the_end_of_each_of_fifty_jobs_is_told_once_while_every_part_is_kill
     all.extend(join_all(jobs[1..].iter().map(|job| submit(&api, SYSTEM, job))).await);
     wait_for("all jobs run at once", Duration::from_secs(120), || async { (client.count("RUNNING", &all) == JOBS).then_some(()) }).await;
 
-    let mut next = (0..JOBS).collect::<Vec<_>>().into_iter();
+    let mut next = 0..JOBS;
     let mut end_some = async |count: usize| {
         for index in next.by_ref().take(count) {
             end(index).await;
@@ -82,7 +82,8 @@ pub async fn the_end_of_each_of_fifty_jobs_is_told_once_while_every_part_is_kill
     let list = api.get(&format!("/compute/{SYSTEM}/jobs"), &[]).await.expect(200).json();
     let mut listed = ids(&list);
     let mut submitted = all.clone();
-    (listed.sort(), submitted.sort());
+    listed.sort();
+    submitted.sort();
     assert_eq!(listed, submitted);
     println!("{JOBS} jobs: {} events over {} connections", state.changes.len(), state.connections);
     site.remove(live).await;
@@ -187,13 +188,12 @@ impl Client {
             let last = self.state.lock().changes.last().map(|change| change.number);
             let request = api.request(Method::GET, &format!("/compute/{SYSTEM}/jobs/events")).timeout(Duration::from_secs(300));
             let request = last.into_iter().fold(request, |request, number| request.header("last-event-id", number.to_string()));
-            match request.send().await {
-                Ok(response) if response.status().is_success() => {
-                    self.state.lock().connections += 1;
-                    self.take(response).await;
-                }
-                // It is away, or does not know the system as a healthy one yet.
-                _ => {}
+            // Otherwise it is away, or does not know the system as a healthy one yet.
+            if let Ok(response) = request.send().await
+                && response.status().is_success()
+            {
+                self.state.lock().connections += 1;
+                self.take(response).await;
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }

@@ -284,14 +284,14 @@ mod tests {
         };
         for (message, expected) in [
             (job(|job| job["spec"]["scheduling"] = json!({"a": 1})), "job.spec.scheduling: is not known"),
-            (job(|job| job["spec"]["backoff_limit"] = json!("0")), "job.spec.backoff_limit: is no whole number"),
-            (job(|job| job["metadata"]["labels"] = json!({"a": 1})), "job.metadata.labels: has values that are no texts"),
-            (job(|job| job["spec"]["template"]["spec"]["containers"] = json!({})), "job.spec.template.spec.containers: is no list"),
+            (job(|job| job["spec"]["backoff_limit"] = json!("0")), "job.spec.backoff_limit: must be a whole number"),
+            (job(|job| job["metadata"]["labels"] = json!({"a": 1})), "job.metadata.labels: must have only strings as values"),
+            (job(|job| job["spec"]["template"]["spec"]["containers"] = json!({})), "job.spec.template.spec.containers: must be a list"),
             (
                 job(|job| job["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "values": "1"}])),
                 "job.spec.template.spec.containers[0].env[0].values: is not known",
             ),
-            (job(|job| *job = json!([])), "job: is no dictionary"),
+            (job(|job| *job = json!([])), "job: must be a dictionary"),
         ] {
             assert_eq!(message, expected);
         }

@@ -27,6 +27,7 @@ async fn with_queue() -> (ApiServer, Api) {
     (server, api)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the calls read better with a literal")]
 fn described(more: Value) -> Value {
     let mut job = json!({"name": "sim", "workingDirectory": "/work", "script": "#!/bin/sh\ntrue\n", "partition": "team"});
     job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
