@@ -97,6 +97,7 @@ impl Kubernetes {
     pub(super) async fn estimate(&self, user: &Username, job: &JobDescription) -> Result<JobEstimate, SchedulerError> {
         let namespace = self.jobs.tenants.find(&self.jobs.connection, user).await?;
         let queue = match self.names_queue(job) {
+            Some(partition) if namespace.is_none() && self.jobs.tenants.gives_queue(partition) => Some(partition.to_owned()),
             Some(partition) => Some(self.queue(partition, namespace.as_deref()).await?),
             None => None,
         };

@@ -96,6 +96,12 @@ impl Tenants {
         Ok(namespace)
     }
 
+    /// Whether a namespace that is made for a user has this queue of Kueue.
+    pub(super) fn gives_queue(&self, name: &str) -> bool {
+        let is_it = |manifest: &NamespaceManifest| matches!(manifest, NamespaceManifest::Queue(queue) if queue.name() == Some(name));
+        self.creates && self.manifests.iter().any(is_it)
+    }
+
     async fn create(&self, connection: &Connection, user: &Username) -> Result<Arc<str>, SchedulerError> {
         let name = self.name(user)?;
         if !self.creates {

@@ -142,6 +142,12 @@ async fn a_queue_that_the_site_gives_to_each_user_takes_their_first_job() {
     });
     let api = api(server.scheduler(json!({"kueue": true, "namespace_manifests": [queue]})));
     let schedule = json!({"name": "nightly", "cron": "0 3 * * *", "job": described(json!({}))["job"]});
+    for (partition, status) in [("team", 200), ("other", 400)] {
+        let body = described(json!({"partition": partition}));
+        let answer = api.call(Method::POST, "/compute/daint/jobs/validate", Some(body)).await;
+        assert_eq!(answer.status, status, "{partition}: {}", answer.everything());
+    }
+    assert!(server.paths().is_empty(), "{:?}", server.paths());
     let answer = submit(&api, json!({})).await;
     assert_eq!(answer.status, 201, "{}", answer.everything());
     assert_eq!(server.object(&format!("{QUEUES}/team")).unwrap()["spec"]["clusterQueue"], "all");
