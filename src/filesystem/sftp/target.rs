@@ -163,6 +163,10 @@ fn is_link(found: &Attributes) -> bool {
     FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Symlink
 }
 
+fn is_directory(found: &Attributes) -> bool {
+    FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Directory
+}
+
 /// The links from `path` on, which is one. What cannot be read ends them: the server then does not resolve the path either.
 async fn followed(session: &Session, path: &RemotePath, mut found: Attributes) -> Vec<Link> {
     let (mut at, mut links) = (path.as_bytes().to_vec(), Vec::new());
@@ -195,9 +199,10 @@ pub async fn rename(session: &Session, from: &RemotePath, to: &RemotePath) -> Re
         Err(refused @ Failure::Status(..)) => refused,
         other => return other,
     };
-    // Version 3 does not say why; a target that is there is the reason that can be helped.
-    if session.request(&Request::Lstat { path: bytes(to) }).await.is_err() {
-        return Err(refused);
+    // Version 3 does not say why; a target that is there is the reason that can be helped. A directory could step aside, and not be removed.
+    match session.request(&Request::Lstat { path: bytes(to) }).await {
+        Ok(Response::Attrs { attributes }) if !is_directory(&attributes) => {}
+        _ => return Err(refused),
     }
     // The target steps aside, and comes back if the other file cannot take its place.
     let aside = set_aside(to);
