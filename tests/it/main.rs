@@ -17,6 +17,7 @@ mod local_scheduler;
 mod pbs;
 mod program;
 mod rest;
+mod shares;
 mod slurm;
 mod slurm_rest;
 mod slurm_rest_faults;
