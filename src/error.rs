@@ -23,6 +23,8 @@ pub enum Kind {
     Forbidden,
     /// The system, job or file does not exist.
     NotFound,
+    /// It was there, and will not be again.
+    Gone,
     /// A remote command did not end within its time.
     RemoteTimeout,
     /// The present state forbids it, for example a target that exists.

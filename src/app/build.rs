@@ -19,6 +19,7 @@ use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
 use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
 use crate::scheduler::{self, ConnectionMode, Scheduler, StoredRecords};
+use crate::service::links::{self, Links};
 use crate::service::tasks::{self, Tasks};
 use crate::ssh::{self, Lanes, Transport};
 use crate::store::{self, Postgres, Sqlite, Store};
@@ -124,6 +125,11 @@ pub(super) fn webhooks(config: Option<&notify::Config>, store: Option<&Arc<dyn S
 /// The tasks of the users, if the site has a store.
 pub(super) fn tasks(store: Option<&Arc<dyn Store>>) -> Option<Tasks> {
     store.map(|store| Tasks::new(Arc::clone(store), tasks::Timing::default()))
+}
+
+/// The share links, if the site has a section for them and a store.
+pub(super) fn links(config: Option<links::Config>, store: Option<&Arc<dyn Store>>) -> Option<Links> {
+    Some(Links::new(Arc::clone(store?), config?))
 }
 
 /// The source of SSH credentials. Static keys that have not changed since `previous` stay the same objects.

@@ -124,7 +124,7 @@ impl Site {
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
         let members = clusters.map(|(config, fingerprint)| shared.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
-        let state = state(previous, webhooks.clone(), store.as_ref());
+        let state = state(previous, webhooks.clone(), store.as_ref()).with_links(build::links(config.shares, store.as_ref()));
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
         let mirrors = members.iter().map(|member| (member.cluster.name().clone(), Arc::clone(&member.mirror))).collect();
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
@@ -204,10 +204,12 @@ impl Site {
         tokio::join!(upkeep, close);
     }
 
-    /// The relations that operations need. The one for commands is included if a system has commands.
+    /// The relations that operations need. Those for commands and for share links are included if there are any.
     pub(super) fn relations(&self) -> Vec<Relation> {
         let has_commands = self.members.iter().any(|member| member.cluster.config().commands.is_some());
-        Relation::ALL.into_iter().filter(|relation| has_commands || *relation != Relation::Run).collect()
+        let separate = [(Relation::Run, has_commands), (Relation::Share, self.state.gate.state().has_share_links())];
+        let used = separate.into_iter().filter(|(_, is_used)| *is_used).map(|(relation, _)| relation);
+        Relation::OF_ACCESS.into_iter().chain(used).collect()
     }
 
     /// Checks that the authorization service matches the configuration, and logs errors.

@@ -49,7 +49,7 @@ pub struct OpenFgaConfig {
     #[serde(default = "default_relation")]
     pub relation: String,
     /// Whether each operation requires the relation of its effect instead: `read`, `submit` or `write`. The model must define these. A command of
-    /// `clusters[].commands` always requires `run`.
+    /// `clusters[].commands` always requires `run`, and a share link `share`.
     #[serde(default)]
     pub by_effect: bool,
     /// Object type of clusters.
@@ -108,7 +108,8 @@ pub struct Rule {
     /// Ids of OAuth2 clients to which tokens were issued, or `*`.
     #[serde(default)]
     pub clients: Vec<String>,
-    /// Permitted effects: `read`, `submit` (jobs), `write` (files) and `run` (`clusters[].commands`). If absent, all but `run`.
+    /// Permitted effects: `read`, `submit` (jobs), `write` (files), `run` (`clusters[].commands`) and `share` (share links). If absent, all but
+    /// `run` and `share`.
     #[serde(default = "default_relations")]
     pub relations: Vec<Relation>,
 }

@@ -60,11 +60,13 @@ pub enum Relation {
     Write,
     /// Run the commands of `clusters[].commands` on the login node. No other relation implies it.
     Run,
+    /// Make links for downloads without an account. No other relation implies it.
+    Share,
 }
 
 impl Relation {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Submit, Self::Write, Self::Run];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Submit, Self::Write, Self::Run, Self::Share];
 
     /// The relations of a caller who may use a system, by default.
     pub const OF_ACCESS: [Self; 3] = [Self::Read, Self::Submit, Self::Write];
@@ -76,7 +78,13 @@ impl Relation {
             Self::Submit => "submit",
             Self::Write => "write",
             Self::Run => "run",
+            Self::Share => "share",
         }
+    }
+
+    /// Whether it is checked under its own name everywhere: it is never among what a general relation permits.
+    pub fn is_separate(self) -> bool {
+        !Self::OF_ACCESS.contains(&self)
     }
 }
 

@@ -6,7 +6,7 @@
 //!   members from 0, and the case does not matter. A value that starts with `{` or `[` is read as JSON; any other is taken
 //!   as the text it is.
 //! - A top-level key's bare name (`AUTH='{...}'`, `APP_DEBUG=true`) fills in what the file leaves out, as FirecREST does it.
-//!   `server`, `metrics`, `store`, `webhooks` and `compat` have no such form: the names are too common.
+//!   `server`, `metrics`, `store`, `webhooks`, `shares` and `compat` have no such form: the names are too common.
 
 use super::problem::{Origin, Problem};
 use super::yaml::{self, Node, Value};

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::service::links;
 use crate::{authn, authz, cluster, credentials, http, notify, store};
 use interpret::Interpreter;
 use yaml::{Node, Value};
@@ -55,7 +56,7 @@ pub struct Config {
     /// Source of the SSH keys with which Goldcrest logs in as a caller. Required if a cluster has an `ssh` section without `credentials`.
     #[schemars(default)]
     pub ssh_credentials: credentials::Config,
-    /// The store for tasks and webhooks, and for records of submissions that cannot be kept on the cluster. If absent, nothing
+    /// The store for tasks, share links and webhooks, and for records of submissions that cannot be kept on the cluster. If absent, nothing
     /// is stored, and requests that need it are refused. This section is Goldcrest's own.
     #[schemars(default)]
     pub store: Option<store::Config>,
@@ -63,6 +64,10 @@ pub struct Config {
     /// This section is Goldcrest's own.
     #[schemars(default)]
     pub webhooks: Option<notify::Config>,
+    /// Share links: downloads of files of a user by whoever has the link. If absent, there are none. They need the section `store`.
+    /// This section is Goldcrest's own.
+    #[schemars(default)]
+    pub shares: Option<links::Config>,
     /// Routes for clients of other programs. This section is Goldcrest's own.
     #[schemars(default)]
     pub compat: Compat,
@@ -150,6 +155,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let metrics: Option<http::MetricsConfig> = walk.typed(sections.take("metrics"), "metrics");
     let store: Option<store::Config> = walk.typed(sections.take("store"), "store");
     let webhooks: Option<notify::Config> = walk.typed(sections.take("webhooks"), "webhooks");
+    let shares: Option<links::Config> = walk.typed(sections.take("shares"), "shares");
     let compat: Compat = walk.typed(sections.take("compat"), "compat").unwrap_or_default();
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
@@ -165,6 +171,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     rules::logger(&mut walk, &logger);
     state_rules::store(&mut walk, store.as_ref());
     state_rules::webhooks(&mut walk, webhooks.as_ref(), store.is_some());
+    state_rules::shares(&mut walk, shares.as_ref(), store.is_some());
     rules::clusters(&mut walk, &clusters, ssh_credentials.as_ref());
     match &ssh_credentials {
         Some(ssh_credentials) => rules::credentials(&mut walk, "ssh_credentials", ssh_credentials),
@@ -185,6 +192,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
             ssh_credentials: ssh_credentials.unwrap_or_default(),
             store,
             webhooks,
+            shares,
             compat,
             clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             logger,

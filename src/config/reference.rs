@@ -29,7 +29,7 @@ with `config/goldcrest.example.yaml`.
   file. Two underscores separate keys; numbers select members of lists, from 0 (`GOLDCREST__CLUSTERS__0__SSH__HOST`); case is
   ignored. A value that starts with `{` or `[` is read as JSON, any other as text.
 - As in FirecREST, a variable with the name of a top-level key sets this key if the file does not have it: `APP_DEBUG=true`,
-  `AUTH='{\"authentication\": {...}}'`. `server`, `metrics`, `store`, `webhooks` and `compat` have no such variable.
+  `AUTH='{\"authentication\": {...}}'`. `server`, `metrics`, `store`, `webhooks`, `shares` and `compat` have no such variable.
 - The variables that a JupyterHub sets for its services are only read where `auth.authentication.validators` has a Hub with `as_service: true`.
 - The variables `KBATCH_*` of kbatch-proxy are only read where the file has the section `compat.kbatch`.
 ";

@@ -4,6 +4,7 @@ use super::interpret::Interpreter;
 use super::rules::at_least_one;
 use crate::error::ErrorChain;
 use crate::rest::Url;
+use crate::service::links;
 use crate::{notify, store};
 
 /// `store`.
@@ -44,5 +45,22 @@ pub(super) fn webhooks(walk: &mut Interpreter, config: Option<&notify::Config>, 
         && let Err(error) = Url::parse(url)
     {
         walk.report_allowing("webhooks.public_url", error.to_string(), "such as https://api.example.org/hpc");
+    }
+}
+
+/// Rules for `shares`, which need the section `store`.
+pub(super) fn shares(walk: &mut Interpreter, config: Option<&links::Config>, has_store: bool) {
+    let Some(config) = config else { return };
+    if !has_store && !walk.is_wrong("store") {
+        walk.warning("shares", "has no effect without the section `store`: share links are answered with 501");
+    }
+    if config.key.expose().len() < links::MIN_KEY {
+        walk.report_allowing("shares.key", "is too short", "at least 32 bytes, such as those of `openssl rand -hex 32`");
+    }
+    at_least_one(walk, "shares.max_uses", config.max_uses);
+    for (key, value, max) in [("shares.max_time", config.max_time, 31_536_000), ("shares.max_per_user", config.max_per_user as u64, 500)] {
+        if !(1..=max).contains(&value) {
+            walk.report_allowing(key, "is out of range", format!("from 1 to {max}"));
+        }
     }
 }

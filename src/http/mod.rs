@@ -19,6 +19,7 @@ mod pages;
 mod problem;
 mod request_info;
 mod server;
+mod shares;
 mod status;
 mod streaming;
 mod tasks;
@@ -226,6 +227,9 @@ fn kept() -> OpenApiRouter<Api> {
         .routes(routes!(compute::webhooks::redeliver))
         .routes(routes!(tasks::handlers::copy_to))
         .routes(routes!(tasks::handlers::list_tasks))
+        .routes(routes!(shares::list_shares, shares::create_share))
+        .routes(routes!(shares::revoke_share))
+        .routes(routes!(shares::open_share))
 }
 
 /// The routes for file contents, which may take as long as bytes flow, and have their own limit on size.

@@ -108,6 +108,9 @@ actions! {
     TransfersDownload => "transfers.download",
     TransfersCopyToBegin => "transfers.copy_to.begin",
     TransfersCopyTo => "transfers.copy_to",
+    SharesCreate => "shares.create",
+    SharesRevoke => "shares.revoke",
+    SharesUse => "shares.use",
 }
 
 /// How a change ended.

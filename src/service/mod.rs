@@ -21,6 +21,7 @@ mod grep;
 mod idempotency;
 pub mod jobs;
 mod limits;
+pub mod links;
 pub mod logs;
 pub mod many;
 pub mod native_jobs;
@@ -29,9 +30,11 @@ mod paths;
 mod ready;
 pub mod schedules;
 mod shared_follow;
+pub mod shares;
 mod state;
 pub mod status;
 pub mod storage;
+mod stored_requester;
 pub mod streaming;
 mod streams;
 mod submission;
@@ -116,6 +119,9 @@ pub enum ServiceError {
     /// There is no such object; the message says where the existing ones are listed.
     #[error("{0}")]
     NotFound(&'static str),
+    /// It was there, and is no more, for this reason.
+    #[error("{0}")]
+    Gone(&'static str),
     /// The caller may not do this on the cluster, for this reason.
     #[error("{0}")]
     Forbidden(String),
@@ -168,6 +174,7 @@ impl ServiceError {
             Self::TooLarge(..) | Self::TooMuch(_) => Err(Kind::TooLarge),
             Self::Unsupported(_) => Err(Kind::Unsupported),
             Self::NotFound(_) => Err(Kind::NotFound),
+            Self::Gone(_) => Err(Kind::Gone),
             Self::Forbidden(_) => Err(Kind::Forbidden),
             Self::Busy | Self::Conflict(_) => Err(Kind::Conflict),
         }

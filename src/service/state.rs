@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
 use super::limits::{UserBounds, UserLimits};
+use super::links::Links;
 use super::shared_follow::SharedFollows;
 use super::streams::Streams;
 use super::tasks::Tasks;
@@ -41,6 +42,8 @@ pub struct State {
     pub(super) webhooks: Option<Webhooks>,
     /// The tasks of the users, if the site has a store.
     pub(super) tasks: Option<Tasks>,
+    /// The share links, if the site has some.
+    pub(super) links: Option<Links>,
     /// The counters of each system, by its name.
     systems: Arc<Mutex<BTreeMap<SystemName, Arc<SystemCounts>>>>,
 }
@@ -61,6 +64,17 @@ impl State {
     #[must_use]
     pub fn with_tasks(self, tasks: Option<Tasks>) -> Self {
         Self { tasks, ..self }
+    }
+
+    /// The same, with these share links.
+    #[must_use]
+    pub fn with_links(self, links: Option<Links>) -> Self {
+        Self { links, ..self }
+    }
+
+    /// Whether there are share links.
+    pub fn has_share_links(&self) -> bool {
+        self.links.is_some()
     }
 
     /// The transfers by the protocol of firecrest-streamer.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::domain::Secret;
 
-/// The store for tasks, webhooks, events, and records of submissions that cannot be kept on the cluster. If absent,
+/// The store for tasks, share links, webhooks, events, and records of submissions that cannot be kept on the cluster. If absent,
 /// nothing is stored, and requests that need it are refused.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]

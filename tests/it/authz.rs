@@ -181,10 +181,14 @@ async fn an_operation_asks_for_the_relation_of_what_it_does_where_the_model_has_
         (decisions, service.seen().len() - before)
     };
     let named = |name: &str, allowed| (name.to_owned(), allowed);
-    let run = || named("run", false);
-    assert_eq!(asked(true).await, (vec![named("read", true), named("submit", false), named("write", false), run()], 4 + 3));
-    // Refusals are asked for again. What permits the use of a system does not permit commands.
-    assert_eq!(asked(false).await, (vec![named("access", false), named("access", false), named("access", false), run()], 4 + 1));
+    let separate = || [named("run", false), named("share", false)];
+    let with = |general: [&str; 3]| {
+        let general = general.map(|name| named(name, name == "read"));
+        general.into_iter().chain(separate()).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(true).await, (with(["read", "submit", "write"]), 5 + 3));
+    // Refusals are asked for again. What permits the use of a system does not permit commands, nor links.
+    assert_eq!(asked(false).await, (with(["access"; 3]), 5 + 1));
 }
 
 #[tokio::test]

@@ -70,7 +70,10 @@ const DEFECTS: &[(&str, &[&str])] = &[
         "the keys of SSH hosts are not compared",
         &["it::ssh::trust::a_key_that_is_not_the_pinned_one_is_refused", "it::ssh::trust::a_missing_file_is_an_error_and_not_trust"],
     ),
-    ("a refused token is repeated in the answer", &["it::api::access::every_operation_but_liveness_demands_a_token_that_holds"]),
+    (
+        "a refused token is repeated in the answer",
+        &["it::api::access::every_operation_but_liveness_and_following_a_link_demands_a_token_that_holds"],
+    ),
     ("the limits of a probe become those of users", &["it::ssh::sharing::the_limits_of_one_command_are_not_those_of_the_next"]),
     (
         "a new user is refused although idle connections could go",

@@ -17,6 +17,7 @@ mod local_scheduler;
 mod pbs;
 mod program;
 mod rest;
+mod shares;
 mod slurm;
 mod slurm_files;
 mod slurm_rest;

@@ -79,9 +79,9 @@ impl OpenFga {
         objects.into_iter().take(MAX_GROUPS).collect()
     }
 
-    /// The relation in the words of the model. Running commands is never among what `relation` permits.
+    /// The relation in the words of the model.
     fn word(&self, relation: Relation) -> &str {
-        if self.by_effect || relation == Relation::Run { relation.name() } else { &self.relation }
+        if self.by_effect || relation.is_separate() { relation.name() } else { &self.relation }
     }
 
     async fn ask(
@@ -130,7 +130,7 @@ impl Authorizer for OpenFga {
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError> {
         let groups = self.groups(principal);
         let caller = fingerprint(&principal.username, &groups);
-        let remembered = |system: &SystemName| (caller, system.clone(), (self.by_effect || relation == Relation::Run).then_some(relation));
+        let remembered = |system: &SystemName| (caller, system.clone(), (self.by_effect || relation.is_separate()).then_some(relation));
         let mut rulings = Vec::with_capacity(systems.len());
         for system in systems {
             let known = match &self.permissions {

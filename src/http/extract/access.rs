@@ -16,7 +16,7 @@ use crate::http::extract::parameters::read_names;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
 use crate::http::problem::invalid::{InvalidInput, Place};
-use crate::service::{Access, AccessError, Caller, commands};
+use crate::service::{Access, AccessError, Caller, commands, shares};
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
@@ -65,6 +65,9 @@ pub(crate) struct ConditionalWriteAccess(pub(crate) Access);
 /// The extractor for commands on the login node, which only systems with the section `commands` have.
 pub(crate) struct CommandAccess(pub(crate) Access);
 
+/// The extractor for share links of the caller.
+pub(crate) struct ShareAccess(pub(crate) Access);
+
 impl FromRequestParts<Api> for ReadAccess {
     type Rejection = Problem;
 
@@ -104,6 +107,16 @@ impl FromRequestParts<Api> for CommandAccess {
         let access = admit(parts, api, Relation::Read).await?;
         commands::offered(&access)?;
         Ok(Self(api.gate.admit_further(access, Relation::Run).await?))
+    }
+}
+
+impl FromRequestParts<Api> for ShareAccess {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let access = admit(parts, api, Relation::Read).await?;
+        shares::offered(&access)?;
+        Ok(Self(api.gate.admit_further(access, Relation::Share).await?))
     }
 }
 
@@ -233,6 +246,17 @@ impl FromRequestParts<Api> for TaskIdText {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
         Ok(Self(path_parameter(parts, "task_id").await.unwrap_or_default()))
+    }
+}
+
+/// The id of a share link in the path, unchecked.
+pub(crate) struct ShareIdText(pub(crate) String);
+
+impl FromRequestParts<Api> for ShareIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "share_id").await.unwrap_or_default()))
     }
 }
 

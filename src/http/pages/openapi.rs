@@ -56,7 +56,8 @@ pub(crate) fn base() -> OpenApi {
 /// Adds the common parts of all operations: parameters of the path, error responses, and security.
 pub(crate) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
-        let is_open = path == "/status/liveness/";
+        // Whoever has a share link may follow it.
+        let is_open = path == "/status/liveness/" || path == "/shares/{share_id}";
         for operation in operations(item) {
             add_path_parameters(operation, path);
             add_conditions(operation);
@@ -103,6 +104,8 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
             "The id of the schedule"
         } else if name == "task_id" {
             "The id of the task"
+        } else if name == "share_id" {
+            "The id of the share link"
         } else if name == "upload_id" {
             "The id of the upload, from the `Location` of its creation"
         } else {

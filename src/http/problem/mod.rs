@@ -410,6 +410,7 @@ fn answer(kind: Kind) -> ErrorAnswer {
         Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", false, None),
         Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed", false, None),
         Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found", false, None),
+        Kind::Gone => (StatusCode::GONE, "gone", "Not there any more", false, None),
         Kind::RemoteTimeout => (StatusCode::REQUEST_TIMEOUT, "remote-timeout", "The cluster took too long", true, None),
         Kind::Conflict => (StatusCode::CONFLICT, "conflict", "The present state forbids it", false, None),
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", false, None),

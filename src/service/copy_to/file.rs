@@ -11,16 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::EXISTS;
 use super::progress::{FileBytes, Progress};
 use crate::domain::{Alternative, ByteRange, FileMode, FileType, RemotePath, SystemName, hex, sha256};
-use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions, UploadOptions};
+use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions};
 use crate::service::contents::TransferForm;
 use crate::service::uploads::{part_beside, until};
 use crate::service::{Access, ServiceError, counts};
-
-/// Files up to this size, in bytes, are written in one piece; the others can be continued.
-const SMALL: u64 = 1024 * 1024;
-
-/// Modes of files that a new file may have from the start.
-const OPEN_MODES: [u32; 2] = [0o644, 0o664];
 
 /// How often a file is tried whose copy differs from it, or grew while it was looked at.
 const MAX_TRIES: usize = 3;
@@ -82,17 +76,12 @@ impl FileCopy<'_> {
             return Ok(self.size);
         }
         for _ in 0..MAX_TRIES {
-            let whole = if self.is_written_at_once() { self.write_at_once().await? } else { self.write_in_parts().await? };
-            if let Some(size) = whole {
+            if let Some(size) = self.write_in_parts().await? {
                 return Ok(size);
             }
             tracing::warn!(task = self.ends.id, from = %self.from, "a copied file was not equal to its source");
         }
         Err(on(source)(FilesystemError::Changed(self.from.clone())))
-    }
-
-    fn is_written_at_once(&self) -> bool {
-        self.size <= SMALL && !self.ends.overwrite && OPEN_MODES.contains(&(self.mode & 0o777))
     }
 
     fn expected(&self) -> Expected {
@@ -110,24 +99,6 @@ impl FileCopy<'_> {
             Ok(_) | Err(FilesystemError::NotFound(_)) => Ok(false),
             Err(error) => Err(on(target)(error)),
         }
-    }
-
-    /// Writes the file in one piece; its size if the copy is equal to it. One that is not is removed.
-    async fn write_at_once(&self) -> Result<Option<u64>, CopyError> {
-        let target = self.ends.target;
-        let bytes = Arc::new(self.ends.progress.file());
-        let (download, content) = self.read(None, &bytes).await?;
-        let size = download.version.size;
-        let options = UploadOptions { cap: Some(size), length: Some(size), expected: self.expected() };
-        let files = target.files().await.map_err(on(target))?;
-        let written = files.upload(target.principal(), &self.to, download.content, options).await;
-        written.map_err(|error| self.failed(&content, error))?;
-        if sum(target, &self.to).await? == content.sum() {
-            bytes.complete(size);
-            return Ok(Some(size));
-        }
-        files.remove(target.principal(), &self.to).await.map_err(on(target))?;
-        Ok(None)
     }
 
     /// Adds what is missing to the growing file, and puts it in its place if it is equal to the source; its size if it was. Else it is removed.

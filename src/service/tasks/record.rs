@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Principal, Secret, SystemName, Username};
+use crate::domain::{Principal, SystemName, Username};
 use crate::error::{Classify, Kind};
 use crate::service::audit::Requester;
+use crate::service::stored_requester::StoredRequester;
 
 /// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,37 +150,10 @@ pub(in crate::service) struct StoredTask {
     requester: StoredRequester,
 }
 
-/// The requester without the token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct StoredRequester {
-    username: Username,
-    subject: String,
-    client_id: Option<String>,
-    email: Option<String>,
-    groups: Vec<String>,
-    scopes: Vec<String>,
-    expires_at: Timestamp,
-    is_service_account: bool,
-    request_id: String,
-    address: Option<std::net::IpAddr>,
-}
-
 impl StoredTask {
     /// A task that nobody has worked on.
     pub(in crate::service) fn new(requester: &Requester, source: Place, target: Place, overwrite: bool) -> Self {
-        let (now, principal) = (Timestamp::now(), &requester.principal);
-        let requester = StoredRequester {
-            username: principal.username.clone(),
-            subject: principal.subject.clone(),
-            client_id: principal.client_id.clone(),
-            email: principal.email.clone(),
-            groups: principal.groups.clone(),
-            scopes: principal.scopes.clone(),
-            expires_at: principal.expires_at,
-            is_service_account: principal.is_service_account,
-            request_id: requester.request_id.to_string(),
-            address: requester.address,
-        };
+        let now = Timestamp::now();
         Self {
             source,
             target,
@@ -195,7 +169,7 @@ impl StoredTask {
             failures: 0,
             furthest: 0,
             progressed: now,
-            requester,
+            requester: StoredRequester::of(requester),
         }
     }
 
@@ -211,23 +185,7 @@ impl StoredTask {
 
     /// Its requester, with this token, or without one.
     pub(in crate::service) fn requester(&self, principal: Option<Arc<Principal>>) -> Requester {
-        let stored = &self.requester;
-        let without_token = || {
-            Arc::new(Principal {
-                username: stored.username.clone(),
-                subject: stored.subject.clone(),
-                client_id: stored.client_id.clone(),
-                email: stored.email.clone(),
-                groups: stored.groups.clone(),
-                scopes: stored.scopes.clone(),
-                expires_at: stored.expires_at,
-                token: Secret::from(String::new()),
-                is_service_account: stored.is_service_account,
-                validator: None,
-            })
-        };
-        let principal = principal.unwrap_or_else(without_token);
-        Requester { principal, request_id: stored.request_id.as_str().into(), address: stored.address }
+        self.requester.requester(principal)
     }
 
     /// It as it is shown.

@@ -24,7 +24,7 @@ fn operations(api: &Api) -> Vec<(Method, String, Value)> {
     let paths = api.document["paths"].as_object().unwrap();
     let all =
         paths.iter().flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation)));
-    let all = all.filter(|(path, method, _)| *path != "/status/liveness/" && *method != "options");
+    let all = all.filter(|(path, method, _)| *path != "/status/liveness/" && *path != "/shares/{share_id}" && *method != "options");
     all.map(|(path, method, operation)| {
         let path = path
             .replace("{system_name}", "daint")
@@ -134,6 +134,10 @@ async fn every_document_refuses_members_that_it_does_not_know() {
     let mut documents = 0;
     for (method, path, operation) in operations(&api) {
         let Some(schema) = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else { continue };
+        // Where there are no share links, their documents are not read.
+        if path.ends_with("/shares") {
+            continue;
+        }
         let mut document = api.document.pointer(schema.trim_start_matches('#')).unwrap()["example"].clone();
         document["nonsense"] = json!(1);
         let (location, name, _) = wrong(&api.call(method.clone(), &path, Some(document)).await);

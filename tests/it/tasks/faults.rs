@@ -21,8 +21,8 @@ async fn a_copy_goes_on_where_it_was_after_its_connections_were_cut() {
     let (source, target) = (Arc::new(Relay::slow()), Arc::new(Relay { pause: Duration::ZERO, ..Relay::slow() }));
     let process = site.process(Way::over(source.clone()), Way::over(target.clone()));
     let address = process.begin(site.request("large", "copy")).await;
-    for inner in [&source.inner, &target.inner] {
-        process.until(&address, |task| task["state"] == "running" && task["progress"]["bytes"].as_u64().unwrap() > 1 << 20).await;
+    for (inner, bytes) in [(&source.inner, 1 << 20), (&target.inner, 5 << 20)] {
+        process.until(&address, |task| task["state"] == "running" && task["progress"]["bytes"].as_u64().unwrap() > bytes).await;
         inner.cut_sessions();
         let waits = process.until(&address, |task| task["state"] == "waiting" || task["state"] == "completed").await;
         assert_eq!(waits["state"], "waiting", "{waits}");

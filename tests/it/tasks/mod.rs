@@ -4,9 +4,9 @@ mod copies;
 mod faults;
 mod openssh;
 mod refusals;
-mod relay;
+pub mod relay;
 mod restarts;
-mod rights;
+pub mod rights;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,13 +46,13 @@ const TIMING: Timing = Timing {
 
 /// How a system is reached.
 #[derive(Clone)]
-struct Way {
+pub struct Way {
     transport: Arc<dyn Transport>,
     access: FileAccess,
 }
 
 impl Way {
-    fn sftp() -> Self {
+    pub fn sftp() -> Self {
         Self::over(Arc::new(Local::new(Subsystem::Own)))
     }
 
@@ -60,7 +60,7 @@ impl Way {
         Self { transport: Arc::new(Local::new(Subsystem::Refused)), access: FileAccess::Exec }
     }
 
-    fn over(transport: Arc<dyn Transport>) -> Self {
+    pub fn over(transport: Arc<dyn Transport>) -> Self {
         Self { transport, access: FileAccess::Sftp }
     }
 }
@@ -115,7 +115,7 @@ impl Site {
 }
 
 /// A system with files alone.
-fn cluster(name: &str, way: Way, directory: &Path) -> Arc<Cluster> {
+pub fn cluster(name: &str, way: Way, directory: &Path) -> Arc<Cluster> {
     let mut config = crate::api::cluster_config();
     config.name = goldcrest::domain::SystemName::new(name).unwrap();
     config.file_systems[0].path = RemotePath::from_text(directory.to_str().unwrap()).unwrap();

@@ -15,7 +15,7 @@ use crate::api::request;
 use crate::support::{PATIENCE, wait_for};
 
 /// As [`Relations`], until this relation is withdrawn.
-struct Withdrawn(Relation, AtomicBool);
+pub struct Withdrawn(pub Relation, pub AtomicBool);
 
 #[async_trait]
 impl Authorizer for Withdrawn {

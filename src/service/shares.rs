@@ -1,0 +1,205 @@
+//! Links to a file or a directory of the caller's, for downloads by somebody without an account.
+//!
+//! A link has the identity of the user who made it, without a token: the rights of that user are checked at each use. Where credentials
+//! are only made with a valid token, there are no links.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::audit::Change;
+use super::counts::Action;
+use super::links::{Link, Links, Presented, Refused, StoredLink};
+use super::stored_requester::StoredRequester;
+use super::{Access, AccessError, Gate, InvalidRequest, ServiceError, contents};
+use crate::authz::Relation;
+use crate::domain::{FileType, RemotePath, Secret};
+use crate::error::{Classify, Kind};
+use crate::filesystem::{ArchiveFormat, ContentStream, FilesystemError};
+
+const NO_SHARES: &str =
+    "this service has no share links: its configuration has no section `shares`, or no section `store`, where they would be kept";
+const NEEDS_TOKEN: &str = "there are no share links to files of this system: its credentials are only made with a valid access token of the user \
+                           (`ssh_credentials`), which somebody who follows a link does not have";
+const NO_SUCH_SHARE: &str = "there is no such link: GET /filesystem/{system}/shares lists yours";
+const UNKNOWN: &str = "there is no such link";
+const GONE: &str =
+    "this link is not valid any more: it has ended, was revoked, or was used as often as it may be, or what it led to is gone";
+
+/// A request for a link.
+#[derive(Clone, Copy, Debug)]
+pub struct NewShare<'a> {
+    /// The file or directory.
+    pub path: &'a str,
+    /// The time for which it is valid, in seconds.
+    pub seconds: Option<u64>,
+    /// How often it may be used.
+    pub max_uses: Option<u64>,
+}
+
+/// What a link leads to, on its way.
+pub struct Opened {
+    /// The name of the file or directory.
+    pub path: RemotePath,
+    /// The size of a file in bytes; none of an archive.
+    pub size: Option<u64>,
+    /// The content.
+    pub content: ContentStream,
+}
+
+/// Makes a link; the answer has its signature, which is not shown again.
+///
+/// # Errors
+/// If there are no links here, a value is out of range, the path breaks the policy or cannot be read, or the user has too many.
+pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret), ServiceError> {
+    let links = offered(access)?;
+    let config = links.config();
+    let seconds = within("expires_in", new.seconds.unwrap_or(config.max_time.min(24 * 3600)), config.max_time)?;
+    let max_uses = within("max_uses", new.max_uses.unwrap_or(1), config.max_uses)?;
+    let path = contents::packable(access, new.path).await?;
+    let found = access.files().await?.stat(access.principal(), &path, true).await?;
+    let is_directory = match FileType::from_mode(found.mode) {
+        FileType::Directory => true,
+        FileType::Regular => false,
+        _ => return Err(FilesystemError::WrongType { path, reason: "neither a file nor a directory" }.into()),
+    };
+    let created = Timestamp::now();
+    let link = StoredLink {
+        system: access.cluster().name().clone(),
+        path: path.to_text(),
+        is_directory,
+        created,
+        expires: created.saturating_add(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))).unwrap_or(Timestamp::MAX),
+        max_uses,
+        uses: 0,
+        requester: StoredRequester::of(&access.requester()),
+    };
+    let change = Change::begin(access, Action::SharesCreate, path.to_text());
+    let added = links.add(link).await.map_err(ServiceError::from);
+    change.end(added.and_then(|added| {
+        added.ok_or_else(|| {
+            let max = config.max_per_user;
+            ServiceError::TooMany(format!("you have {max} links, the limit of one user (shares.max_per_user): revoke one").into())
+        })
+    }))
+}
+
+fn within(name: &'static str, value: u64, max: u64) -> Result<u64, InvalidRequest> {
+    if (1..=max).contains(&value) { Ok(value) } else { Err(InvalidRequest::new(name, format!("it must be from 1 to {max}"))) }
+}
+
+/// The valid links of the caller on the system.
+///
+/// # Errors
+/// If there are no links here, or the store does not answer.
+pub async fn list(access: &Access) -> Result<Vec<Link>, ServiceError> {
+    Ok(offered(access)?.of_user(&access.principal().username, access.cluster().name()).await?)
+}
+
+/// Revokes a link of the caller.
+///
+/// # Errors
+/// If there is none, or the store does not answer.
+pub async fn revoke(access: &Access, id: &str) -> Result<(), ServiceError> {
+    let links = offered(access)?;
+    let change = Change::begin(access, Action::SharesRevoke, id);
+    match change.end(links.revoke(&access.principal().username, access.cluster().name(), id).await)? {
+        true => Ok(()),
+        false => Err(ServiceError::NotFound(NO_SUCH_SHARE)),
+    }
+}
+
+/// Why a link is not followed.
+#[derive(Debug)]
+pub enum FollowError {
+    /// Its user is not admitted now.
+    Access(AccessError),
+    /// It is not valid, or its content is not delivered.
+    Service(ServiceError),
+}
+
+impl From<ServiceError> for FollowError {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(error)
+    }
+}
+
+/// Opens what a link leads to, for a request with this id from this address, which counts as a use of the link if it `is_use`.
+///
+/// Whoever follows a link learns nothing of the rights of its user: without them, and without the file, it is gone.
+///
+/// # Errors
+/// If there is no such link, it is not valid any more, its user lost a right, or the cluster does not deliver the content.
+pub async fn open(
+    gate: &Gate,
+    link: Presented<'_>,
+    is_use: bool,
+    (request_id, address): (Arc<str>, Option<IpAddr>),
+) -> Result<Opened, FollowError> {
+    let id = link.id;
+    let links = gate.state().links.ok_or(ServiceError::Unsupported(NO_SHARES))?;
+    let link = links.find(link).await.map_err(refused)?;
+    let mut requester = link.requester.requester(None);
+    (requester.request_id, requester.address) = (request_id, address);
+    let access = gate.admit_task(requester, Relation::Read, &link.system).await.map_err(not_admitted)?;
+    let access = gate.admit_further(access, Relation::Share).await.map_err(not_admitted)?;
+    if needs_token(&access) {
+        return Err(ServiceError::Unsupported(NEEDS_TOKEN).into());
+    }
+    let change = is_use.then(|| Change::begin(&access, Action::SharesUse, format!("{} by the link {id}", link.path)));
+    let opening = async {
+        let opened = content(&access, &link).await.map_err(without_path)?;
+        // What is not delivered is no use of the link.
+        if is_use && !links.count(id).await? { Err(ServiceError::Gone(GONE)) } else { Ok(opened) }
+    };
+    let opened = opening.await;
+    Ok(match change {
+        Some(change) => change.end(opened)?,
+        None => opened?,
+    })
+}
+
+async fn content(access: &Access, link: &StoredLink) -> Result<Opened, ServiceError> {
+    if link.is_directory {
+        let (path, content) = contents::pack(access, &link.path, ArchiveFormat::Tar).await?;
+        return Ok(Opened { path, size: None, content });
+    }
+    let (path, download) = contents::download(access, &link.path, None).await?;
+    Ok(Opened { path, size: Some(download.version.size), content: download.content })
+}
+
+fn refused(error: Refused) -> ServiceError {
+    match error {
+        Refused::Unknown => ServiceError::NotFound(UNKNOWN),
+        Refused::Gone => ServiceError::Gone(GONE),
+        Refused::Store(error) => error.into(),
+    }
+}
+
+fn not_admitted(error: AccessError) -> FollowError {
+    match error.kind() {
+        Kind::Forbidden | Kind::NotFound => ServiceError::Gone(GONE).into(),
+        _ => FollowError::Access(error),
+    }
+}
+
+fn without_path(error: ServiceError) -> ServiceError {
+    match error.kind() {
+        Kind::Forbidden | Kind::NotFound | Kind::Invalid => ServiceError::Gone(GONE),
+        _ => error,
+    }
+}
+
+/// The links, where they are offered for files of the system.
+///
+/// # Errors
+/// Where they are not.
+pub fn offered(access: &Access) -> Result<&Links, ServiceError> {
+    let links = access.state().links.as_ref().ok_or(ServiceError::Unsupported(NO_SHARES))?;
+    if needs_token(access) { Err(ServiceError::Unsupported(NEEDS_TOKEN)) } else { Ok(links) }
+}
+
+fn needs_token(access: &Access) -> bool {
+    access.cluster().files_without_health_check().is_ok_and(|files| files.transport.needs_token())
+}
