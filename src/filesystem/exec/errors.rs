@@ -36,7 +36,9 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     let named = paths.iter().filter(|path| line.contains(&path.to_text())).max_by_key(|path| path.as_bytes().len());
     // A hidden file is made for the last one, the target, also where the tool quotes its name and thereby hides it.
     let unnamed = if is_named_in(line) { paths.last() } else { paths.first() };
-    let path = (*named.or(unnamed)?).clone();
+    // The target is refused for what it is, whatever else the tool names.
+    let path = if line.contains("cannot overwrite ") { paths.last() } else { named.or(unnamed) };
+    let path = (*path?).clone();
     let wrong = |reason| Some(FilesystemError::WrongType { path: path.clone(), reason });
     let line = line.trim_end_matches(['\r', ' ', ')']);
     let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);

@@ -254,8 +254,8 @@ async fn only_a_regular_file_that_is_there_is_downloaded() {
 async fn an_upload_to_what_can_be_no_file_is_refused_before_the_store_is_asked() {
     let link = || Reply::Stat(FileStat { mode: 0o120_777, ..FileStat::default() });
     for (replies, status, words) in [
-        (vec![directory()], 400, "Is a directory: the path is that of the file itself"),
-        (vec![link(), directory()], 400, "Is a directory: the path is that of the file itself"),
+        (vec![directory()], 400, "Is a directory: the path must name the file to write"),
+        (vec![link(), directory()], 400, "Is a directory: the path must name the file to write"),
         (vec![missing(), missing()], 404, "No such file or directory"),
         (vec![missing(), regular(1)], 400, "Not a directory"),
         // What can be replaced, or made, goes on to the store, which is not there.

@@ -327,7 +327,7 @@ async fn an_upload_to_a_file_system_itself_is_refused_in_words_about_it() {
     let answer = send(&api(&directory, WAYS[0]), Method::POST, &uri, &[("upload-length", "3")], "").await;
     assert_eq!(answer.status, 400, "{}", answer.everything());
     let message = answer.json()["message"].as_str().unwrap().to_owned();
-    assert_eq!(message, format!("{}: Is a directory: the path is that of the file itself", directory.path().display()));
+    assert_eq!(message, format!("{}: Is a directory: the path must name the file to write", directory.path().display()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -118,10 +118,13 @@ fn call(operation: &str) -> Call {
         "symlink" => Call::body(json!({"path": "HOME/file", "linkPath": "HOME/link"}), changed()),
         "view" => Call::path(vec![("...", Reply::Bytes(b"text".to_vec()))]),
         "mv" | "cp" | "compress" | "extract" => Call::body(both(), vec![]),
-        "upload" => Call::body(json!({"sourcePath": "HOME/file", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}), vec![]),
-        "download" => {
+        "upload" | "download" => {
             let stat = FileStat { mode: 0o100_644, size: 1, ..FileStat::default() };
-            Call::body(json!({"sourcePath": "HOME/file", "transferDirectives": {"transferMethod": "s3"}}), vec![("...", Reply::Stat(stat))])
+            let mut directives = json!({"transferMethod": "s3"});
+            if tail == "upload" {
+                directives["fileSize"] = json!(1);
+            }
+            Call::body(json!({"sourcePath": "HOME/file", "transferDirectives": directives}), vec![("...", Reply::Stat(stat))])
         }
         "userinfo" => {
             let identity = Identity { user: posix("alice"), group: posix("users"), groups: vec![posix("users")] };

@@ -92,7 +92,7 @@ impl System {
     pub fn asks_files(&self, operation: &str) -> bool {
         match self.kind {
             NO_SSH | KUBERNETES => false,
-            NO_SCHEDULER => !["/userinfo", "/transfer/download", "/logs"].iter().any(|path| operation.ends_with(path)),
+            NO_SCHEDULER => !["/userinfo", "/transfer/download", "/transfer/upload", "/logs"].iter().any(|path| operation.ends_with(path)),
             _ => true,
         }
     }
