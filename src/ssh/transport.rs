@@ -45,8 +45,8 @@ pub trait Transport: Send + Sync {
     /// error here.
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError>;
 
-    /// Opens an SSH subsystem (RFC 4254, 6.5), such as `sftp`, as a byte stream. The bytes of `first` are sent right behind the request, without
-    /// waiting for the server's word. It holds one channel of the lane until dropped.
+    /// Opens an SSH subsystem (RFC 4254, 6.5), such as `sftp`, as a byte stream. The bytes of `first` are sent as soon as the server has
+    /// agreed. It holds one channel of the lane until dropped.
     ///
     /// # Errors
     /// If no channel could be obtained in time, or the server refuses the subsystem.

@@ -98,15 +98,11 @@ impl Instance {
         self.child.wait().await.unwrap();
     }
 
-    /// The most memory that it has held so far, in bytes, without the pages of the program's own file, which are as large as its debugging
-    /// information (`VmHWM` and `RssFile`, proc(5)).
+    /// The most memory that it has held so far, in bytes (`VmHWM`, proc(5)), with the pages of the program's own file.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
-        let [most, file] = ["VmHWM:", "RssFile:"].map(|name| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells it");
-            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-        });
-        most - file
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// Waits for its end.

@@ -22,11 +22,7 @@ use crate::processes;
 
 const MIB: u64 = 1024 * 1024;
 
-/// The most memory that a Goldcrest may ever have held when it has carried a file of any size. Most of it is what a debug build needs
-/// before the first byte.
-const MAX_MEMORY: u64 = 120 * MIB;
-
-/// The most that carrying the file may have added.
+/// The most memory that carrying a file of any size may add. How much a debug build needs before the first byte says nothing.
 const MAX_ADDED: u64 = 40 * MIB;
 
 pub async fn a_gibibyte_comes_down_in_constant_memory(live: &Live) {
@@ -43,7 +39,7 @@ pub async fn a_gibibyte_comes_down_in_constant_memory(live: &Live) {
     let peak = report("down", &instance, before, begun);
     assert_eq!(sum.split_whitespace().next().unwrap(), sha256(&file).await);
     api.remove("slurm", &folder).await;
-    assert!(peak < MAX_MEMORY && peak - before < MAX_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
+    assert!(peak - before < MAX_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
 }
 
 pub async fn a_gibibyte_goes_up_in_constant_memory(live: &Live) {
@@ -62,7 +58,7 @@ pub async fn a_gibibyte_goes_up_in_constant_memory(live: &Live) {
     assert_eq!(status, "201");
     assert_eq!(sha256(Path::new(&format!("{folder}/large"))).await, sha256(&source).await);
     api.remove("slurm", &folder).await;
-    assert!(peak < MAX_MEMORY && peak - before < MAX_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
+    assert!(peak - before < MAX_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
 }
 
 pub async fn ranges_asked_for_at_once_make_up_the_file(live: &Live) {

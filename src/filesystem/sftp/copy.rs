@@ -199,6 +199,9 @@ pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath,
         Ok(()) => return Ok(()),
         Err(failure) => filesystem_error(source, failure),
     };
+    if let FilesystemError::WrongType { reason: reason @ "Is a directory", .. } = failure {
+        return Err(FilesystemError::WrongType { path: target.clone(), reason });
+    }
     if let FilesystemError::NotFound(_) = failure {
         return Err(in_the_way(session, source, target).await.unwrap_or(failure));
     }

@@ -134,15 +134,18 @@ impl ChannelStream {
                 Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
                 failed => failed,
             },
-            ChannelRequest::Subsystem(name, first) => match write.request_subsystem(true, *name).await {
-                Ok(()) if !first.is_empty() => write.data_bytes(first.clone()).await,
-                sent => sent,
-            },
+            ChannelRequest::Subsystem(name, _) => write.request_subsystem(true, *name).await,
         };
         sent.map_err(|_| TransportError::Broken { sent: false })?;
         loop {
             match read.wait().await {
-                Some(ChannelMsg::Success) => return Ok(()),
+                Some(ChannelMsg::Success) => match request {
+                    // Not before: sshd closes the connection on which a channel that has no program gets data.
+                    ChannelRequest::Subsystem(_, first) => {
+                        return write.data_bytes(first.clone()).await.map_err(|_| TransportError::Broken { sent: true });
+                    }
+                    ChannelRequest::Program(_) => return Ok(()),
+                },
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
                         ChannelRequest::Program(_) => NO_EXEC.to_owned(),

@@ -16,7 +16,7 @@ async fn a_command_that_fails_early_is_heard_while_content_is_left_to_send() {
         program.is_up().await;
         let (token, folder) = (program.token("ada"), program.files.path().to_str().unwrap().to_owned());
         for (uri, words) in [
-            (format!("ops/archive?format=tar.gz&path={folder}/new"), "not an archive"),
+            (format!("ops/archive?format=tar.gz&path={folder}/new"), "could not be unpacked"),
             (format!("ops/upload?path={folder}/none/f"), "there is no directory"),
         ] {
             let begun = Instant::now();
