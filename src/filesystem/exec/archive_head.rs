@@ -17,7 +17,9 @@ const CHECKSUM: std::ops::Range<usize> = 148..156;
 ///
 /// # Errors
 /// If it is not in this format, or does not come.
-pub async fn in_format(mut content: ContentStream, path: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
+pub async fn in_format(content: ContentStream, path: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
+    // A short one ends here, and is not asked for more behind its end.
+    let mut content = content.fuse();
     let (mut head, mut first) = (BytesMut::new(), Vec::new());
     while head.len() < BLOCK
         && let Some(piece) = content.try_next().await?
@@ -79,6 +81,16 @@ mod tests {
         let path = RemotePath::from_text("/d").unwrap();
         let content = in_format(stream::iter(pieces).boxed(), &path, format).await.map_err(|error| error.to_string())?;
         Ok(content.try_collect::<Vec<Bytes>>().await.unwrap().concat())
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_is_shorter_than_a_block_ends_once() {
+        let short = [&[0x1f, 0x8b][..], &[0; 98]].concat();
+        // It must not be polled behind its end.
+        let content = stream::unfold(Some(Bytes::from(short.clone())), |piece| async move { piece.map(|piece| (Ok(piece), None)) }).boxed();
+        let path = RemotePath::from_text("/d").unwrap();
+        let passed: Vec<Bytes> = in_format(content, &path, ArchiveFormat::Gzip).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(passed.concat(), short);
     }
 
     #[tokio::test]
