@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::credentials::CredentialProvider;
@@ -300,14 +299,8 @@ impl Transport for Lanes {
         }
     }
 
-    async fn subsystem(
-        &self,
-        principal: &Principal,
-        lane: LaneKind,
-        name: &'static str,
-        first: Bytes,
-    ) -> Result<ByteStream, TransportError> {
-        let (stream, retired) = self.open_stream(principal, lane, ChannelRequest::Subsystem(name, first)).await?;
+    async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
+        let (stream, retired) = self.open_stream(principal, lane, ChannelRequest::Subsystem(name)).await?;
         Ok(ByteStream::retiring(stream, retired))
     }
 

@@ -45,18 +45,11 @@ pub trait Transport: Send + Sync {
     /// error here.
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError>;
 
-    /// Opens an SSH subsystem (RFC 4254, 6.5), such as `sftp`, as a byte stream. The bytes of `first` are sent as soon as the server has
-    /// agreed. It holds one channel of the lane until dropped.
+    /// Opens an SSH subsystem (RFC 4254, 6.5), such as `sftp`, as a byte stream. It holds one channel of the lane until dropped.
     ///
     /// # Errors
     /// If no channel could be obtained in time, or the server refuses the subsystem.
-    async fn subsystem(
-        &self,
-        principal: &Principal,
-        lane: LaneKind,
-        name: &'static str,
-        first: Bytes,
-    ) -> Result<ByteStream, TransportError>;
+    async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError>;
 
     /// Starts a command on the bulk lane with its standard input and output as a byte stream. Standard error is discarded;
     /// reading ends when the command ends, and fails then when its exit status is not 0. It holds one channel until dropped.

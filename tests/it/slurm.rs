@@ -259,7 +259,7 @@ impl Transport for ControllerDown {
         std::future::pending().await
     }
 
-    async fn subsystem(&self, _: &Principal, _: LaneKind, _: &'static str, _: bytes::Bytes) -> Result<ByteStream, TransportError> {
+    async fn subsystem(&self, _: &Principal, _: LaneKind, _: &'static str) -> Result<ByteStream, TransportError> {
         std::future::pending().await
     }
 

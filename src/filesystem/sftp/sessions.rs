@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::missing::explained;
 use super::protocol::Request;
-use super::session::{Failure, Patience, Session, init, words};
+use super::session::{Failure, Patience, Session, words};
 use super::waiting::{Lease, Owner, Waiting};
 use crate::domain::Principal;
 use crate::filesystem::{FilesystemError, Settings};
@@ -200,7 +200,7 @@ async fn open(
     lane: LaneKind,
     patience: Patience,
 ) -> Result<Arc<Session>, TransportError> {
-    let stream = transport.subsystem(&principal, lane, "sftp", init()).await.map_err(|error| match error {
+    let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(|error| match error {
         TransportError::Broken { .. } => TransportError::Broken { sent: false },
         error => error,
     })?;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use moka::future::Cache;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -148,7 +147,7 @@ impl Transport for HelperPods {
         finished.unwrap_or(Err(TransportError::Execution(limits.execution)))
     }
 
-    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str, _: Bytes) -> Result<ByteStream, TransportError> {
+    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
         Err(TransportError::Refused(format!("a pod has no {name}")))
     }
 

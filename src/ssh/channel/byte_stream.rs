@@ -25,8 +25,8 @@ use crate::ssh::transport::TransportError;
 pub(crate) enum ChannelRequest {
     /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
     Program(Program),
-    /// A subsystem, and its first input; reading ends with its output.
-    Subsystem(&'static str, Bytes),
+    /// A subsystem; reading ends with its output.
+    Subsystem(&'static str),
 }
 
 /// Both directions of a channel. Dropping it stops what runs on the channel and closes it.
@@ -90,7 +90,7 @@ impl ChannelStream {
             channel: Some(channel),
             writer,
             chunk: Bytes::new(),
-            command: !matches!(request, ChannelRequest::Subsystem(..)),
+            command: !matches!(request, ChannelRequest::Subsystem(_)),
             exit: None,
             eof: false,
             end: None,
@@ -134,22 +134,16 @@ impl ChannelStream {
                 Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
                 failed => failed,
             },
-            ChannelRequest::Subsystem(name, _) => write.request_subsystem(true, *name).await,
+            ChannelRequest::Subsystem(name) => write.request_subsystem(true, *name).await,
         };
         sent.map_err(|_| TransportError::Broken { sent: false })?;
         loop {
             match read.wait().await {
-                Some(ChannelMsg::Success) => match request {
-                    // Not before: sshd closes the connection on which a channel that has no program gets data.
-                    ChannelRequest::Subsystem(_, first) => {
-                        return write.data_bytes(first.clone()).await.map_err(|_| TransportError::Broken { sent: true });
-                    }
-                    ChannelRequest::Program(_) => return Ok(()),
-                },
+                Some(ChannelMsg::Success) => return Ok(()),
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
                         ChannelRequest::Program(_) => NO_EXEC.to_owned(),
-                        ChannelRequest::Subsystem(name, _) => format!("it has no subsystem {name}"),
+                        ChannelRequest::Subsystem(name) => format!("it has no subsystem {name}"),
                     }));
                 }
                 Some(ChannelMsg::Close) | None => {

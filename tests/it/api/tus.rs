@@ -433,8 +433,8 @@ impl Transport for TwoAccounts {
         self.of(by).exec(by, exec).await
     }
 
-    async fn subsystem(&self, by: &Principal, lane: LaneKind, name: &'static str, first: Bytes) -> Result<ByteStream, TransportError> {
-        self.of(by).subsystem(by, lane, name, first).await
+    async fn subsystem(&self, by: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
+        self.of(by).subsystem(by, lane, name).await
     }
 
     async fn stream(&self, by: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use goldcrest::demo::sftp_server;
 use goldcrest::domain::Principal;
 use goldcrest::filesystem::sftp::protocol::{Request, Response, VERSION, encode_request, encode_response, split_packet};
@@ -142,44 +142,35 @@ impl Transport for Local {
         Ok(RawOutput { stdout: output.stdout, stderr: output.stderr, exit })
     }
 
-    async fn subsystem(
-        &self,
-        principal: &Principal,
-        lane: LaneKind,
-        name: &'static str,
-        first: Bytes,
-    ) -> Result<ByteStream, TransportError> {
+    async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
         assert_eq!(name, "sftp");
         self.opened.lock().unwrap().push((principal.username.to_string(), lane));
-        let mut stream = match &self.subsystem {
+        match &self.subsystem {
             Subsystem::Refused => {
                 // A server's word takes its time.
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                return Err(TransportError::Refused("subsystem request failed".to_owned()));
+                Err(TransportError::Refused("subsystem request failed".to_owned()))
             }
-            Subsystem::OpenSsh => ByteStream::new(Process::start(&mut self.program(OPENSSH))),
-            Subsystem::Refusing(requests) => ByteStream::new(Process::start(self.program(OPENSSH).args(["-P", requests]))),
+            Subsystem::OpenSsh => Ok(ByteStream::new(Process::start(&mut self.program(OPENSSH)))),
+            Subsystem::Refusing(requests) => Ok(ByteStream::new(Process::start(self.program(OPENSSH).args(["-P", requests])))),
             Subsystem::Plain => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
                 let server = Process::start(&mut self.program(OPENSSH));
                 self.running.lock().unwrap().push(tokio::spawn(without_extensions(theirs, server)).abort_handle());
-                ByteStream::new(ours)
+                Ok(ByteStream::new(ours))
             }
             Subsystem::Own => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
                 let task = tokio::spawn(async move { sftp_server::serve(theirs).await });
                 self.running.lock().unwrap().push(task.abort_handle());
-                ByteStream::retiring(ours, self.retired.lock().unwrap().clone())
+                Ok(ByteStream::retiring(ours, self.retired.lock().unwrap().clone()))
             }
             Subsystem::Hostile(behaviour) => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
                 behaviour(theirs);
-                ByteStream::new(ours)
+                Ok(ByteStream::new(ours))
             }
-        };
-        // A server that ends at once may have gone.
-        let _ = stream.write_all(&first).await;
-        Ok(stream)
+        }
     }
 
     async fn stream(&self, _: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use goldcrest::credentials::Credential;
 use goldcrest::domain::{JobQuery, RemotePath};
 use goldcrest::error::{Classify, Kind};
@@ -218,14 +217,14 @@ async fn a_dropped_stream_gives_its_channel_back() {
     (settings.max_connections_per_user, settings.max_channels) = (1, 1);
     let lanes = lanes(settings, OneKey::new(&new_key()));
     for _ in 0..3 {
-        let mut stream = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo", Bytes::new()).await.unwrap();
+        let mut stream = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo").await.unwrap();
         stream.write_all(b"ping").await.unwrap();
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"ping");
     }
     for _ in 0..3 {
-        let refused = lanes.subsystem(&principal("ada"), LaneKind::Control, "none", Bytes::new()).await;
+        let refused = lanes.subsystem(&principal("ada"), LaneKind::Control, "none").await;
         assert!(matches!(refused, Err(TransportError::Refused(_))));
     }
     assert_eq!(lanes.stats().opened, 1);
@@ -392,8 +391,8 @@ async fn a_server_that_closes_right_after_the_login_is_told_with_the_account_and
         let errors = [
             exec(&connect(), "ada", run("echo")).await.unwrap_err(),
             connect().stream(&ada, &line).await.err().unwrap(),
-            connect().subsystem(&ada, LaneKind::Control, "sftp", Bytes::new()).await.err().unwrap(),
-            connect().subsystem(&ada, LaneKind::Bulk, "sftp", Bytes::new()).await.err().unwrap(),
+            connect().subsystem(&ada, LaneKind::Control, "sftp").await.err().unwrap(),
+            connect().subsystem(&ada, LaneKind::Bulk, "sftp").await.err().unwrap(),
         ];
         for (number, error) in errors.into_iter().enumerate() {
             let told = error.public_message();

@@ -10,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use goldcrest::credentials::Credential;
 use goldcrest::ssh::{CommandLine, Config, Exec, LaneKind, Lanes, Timeouts, Transport, TransportError};
 use goldcrest::telemetry::{Metrics, Sources};
@@ -473,14 +472,14 @@ async fn the_sftp_subsystem_answers_and_its_channel_is_given_back() {
     let Some(sshd) = Sshd::start("") else { return };
     let lanes = sshd.lanes();
     for _ in 0..40 {
-        let mut sftp = lanes.subsystem(&principal(&sshd.user), LaneKind::Control, "sftp", Bytes::new()).await.unwrap();
+        let mut sftp = lanes.subsystem(&principal(&sshd.user), LaneKind::Control, "sftp").await.unwrap();
         // SSH_FXP_INIT for version 3 (draft-ietf-secsh-filexfer-02, 4), and the answer of the same shape.
         sftp.write_all(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).await.unwrap();
         let mut answer = [0; 9];
         sftp.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer[4..], [2, 0, 0, 0, 3]);
     }
-    let refused = lanes.subsystem(&principal(&sshd.user), LaneKind::Control, "none-such", Bytes::new()).await;
+    let refused = lanes.subsystem(&principal(&sshd.user), LaneKind::Control, "none-such").await;
     assert!(matches!(refused, Err(TransportError::Refused(_))));
     let stats = lanes.stats();
     assert_eq!((stats.refused, stats.closed_lingering), (0, 0), "{stats:?}");

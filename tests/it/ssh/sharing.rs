@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use goldcrest::error::{Classify, Kind};
 use goldcrest::ssh::{CommandLine, Exec, LaneKind, Transport, TransportError};
 use tokio::io::AsyncReadExt;
@@ -99,7 +98,7 @@ async fn at_the_cap_a_kept_session_that_rests_makes_room() {
     let mut settings = config(double.port, &double.host_key);
     settings.max_clients = 1;
     let lanes = lanes(settings, OneKey::new(&new_key()));
-    let kept = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo", Bytes::new()).await.unwrap();
+    let kept = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo").await.unwrap();
     let retired = kept.retired();
     let other = exec(&lanes, "bob", run("echo"));
     let lets_go = async {
@@ -118,7 +117,7 @@ async fn a_full_lane_answers_saturated_at_the_deadline() {
     (settings.max_connections_per_user, settings.max_channels) = (1, 1);
     (settings.timeout.connection, settings.timeout.login) = (1, 1);
     let lanes = lanes(settings, OneKey::new(&new_key()));
-    let _busy = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo", Bytes::new()).await.unwrap();
+    let _busy = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo").await.unwrap();
     let started = Instant::now();
     let waiting = Exec { limits: limits(Duration::from_millis(200), 100), ..run("echo") };
     let error = exec(&lanes, "ada", waiting).await.unwrap_err();
@@ -219,7 +218,7 @@ async fn an_idle_connection_is_closed_after_its_time() {
 async fn closing_the_lanes_closes_every_connection_and_lends_no_more() {
     let double = Double::start(Behaviour::default()).await;
     let lanes = lanes(config(double.port, &double.host_key), OneKey::new(&new_key()));
-    let stream = lanes.subsystem(&principal("ada"), LaneKind::Bulk, "echo", Bytes::new()).await.unwrap();
+    let stream = lanes.subsystem(&principal("ada"), LaneKind::Bulk, "echo").await.unwrap();
     exec(&lanes, "ada", run("echo")).await.unwrap();
     lanes.close().await;
     assert!(matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Broken { sent: false })));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use goldcrest::ssh::{CommandLine, Exec, LaneKind, Lanes, Transport, TransportError};
 use rustix::process::Signal;
 
@@ -116,7 +115,7 @@ async fn what_an_earlier_command_left_running_cannot_spoil_a_later_one() {
     exec(&lanes, &user, command(noise.arg(told.as_os_str().as_encoded_bytes()).flag(") &"))).await.unwrap();
     wait_for(PATIENCE, || told.exists()).await;
     // On the same connection, whose server sends the garbage before this answer.
-    drop(lanes.subsystem(&principal(&user), LaneKind::Control, "sftp", Bytes::new()).await.unwrap());
+    drop(lanes.subsystem(&principal(&user), LaneKind::Control, "sftp").await.unwrap());
     assert_ne!(shell(&lanes, &user).await, noisy, "a shell that has said something unasked is left");
     wait_for(PATIENCE, || is_gone(noisy)).await;
 }
@@ -184,8 +183,7 @@ async fn a_kept_shell_makes_room_for_a_session() {
         config.max_connections_per_user = 1;
     });
     let kept = shell(&lanes, &user).await;
-    let session =
-        tokio::time::timeout(Duration::from_secs(3), lanes.subsystem(&principal(&user), LaneKind::Control, "sftp", Bytes::new())).await;
+    let session = tokio::time::timeout(Duration::from_secs(3), lanes.subsystem(&principal(&user), LaneKind::Control, "sftp")).await;
     drop(session.expect("the shell makes room at once").unwrap());
     assert!(is_gone(kept));
 }

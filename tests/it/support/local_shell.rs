@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use goldcrest::domain::Principal;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 use tokio::io::AsyncWriteExt;
@@ -109,7 +108,7 @@ impl Transport for LocalShell {
         Ok(RawOutput { stdout: output.stdout, stderr: output.stderr, exit: u32::try_from(exit).unwrap() })
     }
 
-    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str, _: Bytes) -> Result<ByteStream, TransportError> {
+    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
         panic!("the local scheduler asked for subsystem {name}")
     }
 

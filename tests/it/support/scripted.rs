@@ -1,7 +1,6 @@
 //! A transport that replays a script of a cluster's behaviour, in order, and fails when the script is not used up.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use goldcrest::domain::Principal;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 
@@ -47,7 +46,7 @@ impl Transport for ScriptedTransport {
         self.0.next_of(&exec.line.to_string())
     }
 
-    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str, _: Bytes) -> Result<ByteStream, TransportError> {
+    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
         panic!("not in the script: subsystem {name}")
     }
 

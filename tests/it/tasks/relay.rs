@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use goldcrest::domain::Principal;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -66,8 +65,8 @@ impl Transport for Relay {
         self.inner.exec(by, exec).await
     }
 
-    async fn subsystem(&self, by: &Principal, lane: LaneKind, name: &'static str, first: Bytes) -> Result<ByteStream, TransportError> {
-        let server = self.inner.subsystem(by, lane, name, first).await?;
+    async fn subsystem(&self, by: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
+        let server = self.inner.subsystem(by, lane, name).await?;
         let (ours, theirs) = tokio::io::duplex(256 * 1024);
         let ((from_server, to_server), (from_client, to_client)) = (tokio::io::split(server), tokio::io::split(theirs));
         tokio::spawn(pass(from_server, to_client, self.pause, false));

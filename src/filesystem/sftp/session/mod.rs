@@ -24,7 +24,6 @@ use crate::domain::bytes_to_text;
 use crate::ssh::ByteStream;
 
 use capabilities::{DEFAULT_BLOCK, Limits, MAX_HANDLES, ServerCapabilities};
-pub use tasks::init;
 
 /// The maximum number of requests of one session that wait for a reply.
 const MAX_IN_FLIGHT: usize = 256;
@@ -93,14 +92,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Learns what the server can do, on a fresh channel on which [`init`] was sent. Its limits are asked for, and not waited for: nothing is opened
-    /// before they are there.
+    /// Greets the server on a fresh channel and learns what it can do. Its limits are asked for, and not waited for: nothing is opened before they
+    /// are there.
     ///
     /// # Errors
     /// If the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
     pub async fn open(mut stream: ByteStream, patience: Patience) -> Result<Arc<Self>, Failure> {
         let (extensions, rest) =
-            timeout(patience.request, tasks::greeting(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
+            timeout(patience.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
         // Its bound is never reached: a request holds one of as many permits.
         let (queue, outgoing) = mpsc::channel(MAX_IN_FLIGHT);
         let shared = Arc::new(SessionState {

@@ -17,17 +17,14 @@ use crate::ssh::ByteStream;
 /// Small packets are put together up to this size before they are written.
 const WRITE_BATCH_BYTES: usize = 32 * 1024;
 
-/// INIT, with which a session begins.
-pub fn init() -> Bytes {
-    let mut packet = BytesMut::new();
-    encode_request(0, &Request::Init { version: VERSION }, &mut packet);
-    packet.freeze()
-}
-
-/// Waits for VERSION. Returns the server's extensions and what arrived after them.
-pub(super) async fn greeting(stream: &mut ByteStream) -> Result<(Vec<(Bytes, Bytes)>, BytesMut), Failure> {
+/// Exchanges INIT and VERSION. Returns the server's extensions and what arrived after them.
+pub(super) async fn greet(stream: &mut ByteStream) -> Result<(Vec<(Bytes, Bytes)>, BytesMut), Failure> {
     let broken = |_| Failure::Broken { sent: false };
     let mut buffer = BytesMut::new();
+    encode_request(0, &Request::Init { version: VERSION }, &mut buffer);
+    stream.write_all(&buffer).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
+    buffer.clear();
     let packet = loop {
         if let Some(packet) = split_packet(&mut buffer)? {
             break packet;
