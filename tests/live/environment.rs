@@ -44,14 +44,14 @@ impl Live {
             .unwrap_or_default()
             .trim_end_matches('/')
             .to_owned();
-        // A Slurm release is installed when its commands are there, and up when its controller listens.
+        let controller = |release: &str| live.find(&format!("slurm/{release}"), "/controllerPort").as_ref().and_then(Value::as_u64);
         let ports = [
             (Component::Goldcrest, port_of(&live.url)),
             (Component::Oidc, live.find("oidc", "/issuer").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::OpenSsh, live.find("openssh", "/instances/stock/port").as_ref().and_then(Value::as_u64)),
-            (Component::Slurm, live.root.join("slurm/22.05/bin/sbatch").exists().then_some(16817)),
-            (Component::Slurm24, live.root.join("slurm/24.11/bin/sbatch").exists().then_some(26817)),
-            (Component::Slurm26, live.root.join("slurm/26.05/bin/sbatch").exists().then_some(36817)),
+            (Component::Slurm, controller("22.05")),
+            (Component::Slurm24, controller("24.11")),
+            (Component::Slurm26, controller("26.05")),
             (Component::Keycloak, live.find("keycloak", "/issuer").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::Kubernetes, live.find("kubernetes", "/port").as_ref().and_then(Value::as_u64)),
             (Component::JupyterHub, live.find("jupyterhub", "/apiUrl").as_ref().and_then(Value::as_str).and_then(port_of)),

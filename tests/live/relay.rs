@@ -47,6 +47,9 @@ async fn pass(listener: TcpListener, target: u16) {
     while let Ok((mut client, _)) = listener.accept().await {
         connections.spawn(async move {
             if let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await {
+                // Small messages pass at once, as they do without a relay.
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
                 // Either end may close at any time.
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             }

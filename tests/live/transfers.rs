@@ -1,6 +1,5 @@
 //! File operations that run as jobs of a real Slurm.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -108,13 +107,13 @@ pub async fn a_cancelled_job_leaves_no_half_archive(live: &Live) {
     for part in ["a", "b", "c", "d", "e", "f"] {
         api.upload("slurm", &folder, part, &content).await.expect(204);
     }
-    let archive = format!("{folder}-archive");
+    let beside = api.new_folder("slurm", "fireuser").await;
+    let archive = format!("{beside}/archive");
     let document = json!({"sourcePath": folder, "targetPath": archive, "compression": "xz"});
     let answer = start(&api, "slurm", "compress", &document).await.expect(201);
     let halves = || {
-        let entries = std::fs::read_dir("/home/fireuser").unwrap();
-        let name = format!(".{}.goldcrest-", Path::new(&archive).file_name().unwrap().to_str().unwrap());
-        entries.filter(|entry| entry.as_ref().unwrap().file_name().to_str().is_some_and(|found| found.starts_with(&name))).count()
+        let entries = std::fs::read_dir(&beside).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().file_name().to_str().is_some_and(|found| found.starts_with(".goldcrest-"))).count()
     };
     wait_for("the archive is begun", Duration::from_secs(60), || async { (halves() == 1).then_some(()) }).await;
     let id = answer.json()["transferJob"]["jobId"].as_str().unwrap().to_owned();
@@ -123,4 +122,5 @@ pub async fn a_cancelled_job_leaves_no_half_archive(live: &Live) {
     wait_for("the half archive is gone", Duration::from_secs(60), || async { (halves() == 0).then_some(()) }).await;
     assert_eq!(api.file("slurm", "stat", &archive).await.status, 404);
     api.remove("slurm", &folder).await;
+    api.remove("slurm", &beside).await;
 }

@@ -177,6 +177,7 @@ start_instance() {
     done
     start_slurm slurmrestd "$controller" setpriv --reuid "$(id_in_root -u slurmrest)" \
         --regid "$(id_in_root -g slurmrest)" --clear-groups env SLURM_JWT=daemon /usr/sbin/slurmrestd -a rest_auth/jwt "$listen:$slurmrestd_port"
+    printf '{"controllerPort": %s}\n' "$slurmctld_port" >"$state/env.json"
 }
 
 controller_is_up() {
