@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -27,7 +27,7 @@ use crate::service::follow::{EndReason, Update, UpdateStream, until};
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 
 /// The interval of comments while there is no event, so that no intermediary takes the connection for dead.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The id of the last event that a reconnecting client has received.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -35,15 +35,25 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 /// The header that keeps nginx from buffering a response.
 pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) = (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
+/// A comment, for a time without an event.
+pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+
 /// The answer with these updates.
 pub(crate) fn answer(updates: UpdateStream, problem_context: ProblemContext) -> Response {
+    respond(events(updates, problem_context))
+}
+
+/// The answer with these events.
+pub(crate) fn respond(events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    // The first piece confirms at once that the stream has started, and says when to reconnect.
+    let pieces = stream::iter([Bytes::from_static(b"retry: 3000\n\n")]).chain(events).map(Ok::<_, Infallible>);
     // A response for one caller must not be stored.
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         UNBUFFERED,
     ];
-    (headers, Body::from_stream(events(updates, problem_context))).into_response()
+    (headers, Body::from_stream(pieces)).into_response()
 }
 
 /// These updates until the server begins to drain.
@@ -99,18 +109,16 @@ struct EventEncoder {
     problem_context: ProblemContext,
 }
 
-fn events(updates: UpdateStream, problem_context: ProblemContext) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send {
+fn events(updates: UpdateStream, problem_context: ProblemContext) -> impl Stream<Item = Bytes> + Send {
     let encoder = EventEncoder { updates: Some(updates), held: (Vec::new(), 0), problem_context };
-    let rest = stream::unfold(encoder, |mut encoder| async move { encoder.next().await.map(|event| (Ok(event), encoder)) });
-    // The first piece confirms at once that the stream has started, and says when to reconnect.
-    stream::iter([Ok(Bytes::from_static(b"retry: 3000\n\n"))]).chain(rest)
+    stream::unfold(encoder, |mut encoder| async move { encoder.next().await.map(|event| (event, encoder)) })
 }
 
 impl EventEncoder {
     async fn next(&mut self) -> Option<Bytes> {
         let updates = self.updates.as_mut()?;
         let Ok(next) = timeout(HEARTBEAT_INTERVAL, updates.next()).await else {
-            return Some(self.held_back().unwrap_or(Bytes::from_static(b":\n\n")));
+            return Some(self.held_back().unwrap_or(COMMENT));
         };
         let change = match next {
             Some(Ok(Update::Change(change))) => change,

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::domain::JobEvent;
 use crate::http::compute::jobs::EVENT_ID;
-use crate::http::event_stream::{LAST_EVENT_ID, MEDIA_TYPE, UNBUFFERED, event};
+use crate::http::event_stream::{COMMENT, LAST_EVENT_ID, MEDIA_TYPE, UNBUFFERED, event};
 use crate::http::extract::access::{JobIdText, ReadAccess};
 use crate::http::filesystem::ndjson;
 use crate::http::list_field;
@@ -140,7 +140,7 @@ fn encode(notice: Notice, encoding: Encoding) -> Bytes {
         }
         Notice::Current => data(Some("current"), None, "{}", encoding),
         Notice::Quiet if encoding == Encoding::Lines => Bytes::from_static(b"\n"),
-        Notice::Quiet => Bytes::from_static(b":\n\n"),
+        Notice::Quiet => COMMENT,
         Notice::End(reason) => data(Some("end"), None, &json!({"reason": reason}).to_string(), encoding),
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::SystemName;
 use crate::scheduler::kubernetes::MAX_CONTENT;
 
 /// The first parts of paths that are Goldcrest's own.
-const OWN_PATHS: [&str; 6] = ["compute", "filesystem", "status", "docs", "redoc", "openapi.json"];
+const OWN_PATHS: [&str; 8] = ["compute", "filesystem", "status", "tasks", "shares", "docs", "redoc", "openapi.json"];
 
 /// The routes of kbatch-proxy for its unchanged clients, over one system whose scheduler is Kubernetes. If the section is there, the variables
 /// `KBATCH_*` of kbatch-proxy fill in what the file leaves out.
@@ -187,6 +187,15 @@ mod tests {
         ] {
             let found: Vec<String> = config(&more).mistakes().into_iter().map(|(key, ..)| key).collect();
             assert_eq!(found, [key], "{more}");
+        }
+    }
+
+    #[test]
+    fn no_prefix_begins_as_a_path_of_the_api_does() {
+        let document: Value = serde_json::from_str(&crate::http::document()).unwrap();
+        for path in document["paths"].as_object().unwrap().keys() {
+            let mistakes = config(&json!({"prefix": format!("/{}/kbatch", path.split('/').nth(1).unwrap())})).mistakes();
+            assert_eq!(mistakes.len(), 1, "{path}");
         }
     }
 

@@ -1,21 +1,17 @@
 //! The handlers of tasks.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::time::timeout;
 
 use super::model::{CopyToRequest, CopyToResponse, GetTasksResponse, TaskModel};
 use crate::authz::Relation;
 use crate::http::Api;
-use crate::http::event_stream::{MEDIA_TYPE, UNBUFFERED, accepts, event};
+use crate::http::event_stream::{COMMENT, HEARTBEAT_INTERVAL, accepts, event, respond};
 use crate::http::extract::access::{ReadAccess, TaskIdText};
 use crate::http::extract::parameters::Document;
 use crate::http::problem::Problem;
@@ -24,9 +20,6 @@ use crate::http::server::upgrade::Draining;
 use crate::service::copy_to::{self, CopyRequest};
 use crate::service::tasks::Task;
 use crate::service::{Caller, ServiceError};
-
-/// The interval of comments while there is no event, so that no intermediary takes the connection for dead.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Copy to another system
 ///
@@ -98,12 +91,7 @@ pub(crate) async fn get_task(
 ) -> Result<Response, Problem> {
     let mut answer = if accepts(&headers) {
         let tasks = copy_to::follow(&api.gate, &caller, &id.0).await?.take_until(draining.0.cancelled_owned()).boxed();
-        let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            UNBUFFERED,
-        ];
-        (headers, Body::from_stream(events(tasks, problem_context))).into_response()
+        respond(events(tasks, problem_context))
     } else {
         Json(TaskModel::from(copy_to::get(&api.gate, &caller, &id.0).await?)).into_response()
     };
@@ -127,33 +115,29 @@ pub(crate) async fn cancel_task(State(api): State<Api>, caller: Caller, id: Task
 }
 
 /// The states of a task as server-sent events.
-fn events(
-    tasks: BoxStream<'static, Result<Task, ServiceError>>,
-    problem_context: ProblemContext,
-) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send {
-    let rest = stream::unfold((Some(tasks), false, problem_context), |(tasks, is_final, problem_context)| async move {
+fn events(tasks: BoxStream<'static, Result<Task, ServiceError>>, problem_context: ProblemContext) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold((Some(tasks), false, problem_context), |(tasks, is_final, problem_context)| async move {
         let mut tasks = tasks?;
         let Ok(next) = timeout(HEARTBEAT_INTERVAL, tasks.next()).await else {
-            return Some((Ok(Bytes::from_static(b":\n\n")), (Some(tasks), is_final, problem_context)));
+            return Some((COMMENT, (Some(tasks), is_final, problem_context)));
         };
         Some(match next {
             Some(Ok(task)) => {
                 let is_final = task.state.is_final();
                 let document = serde_json::to_string(&TaskModel::from(task)).unwrap_or_default();
-                (Ok(event(None, None, &document)), (Some(tasks), is_final, problem_context))
+                (event(None, None, &document), (Some(tasks), is_final, problem_context))
             }
             Some(Err(error)) => {
                 let problem = Problem::from(error);
                 problem_context.log(&problem, "a task could not be followed any more");
                 let document = problem_context.value(&problem).to_string();
-                (Ok(event(Some("error"), None, &document)), (None, is_final, problem_context))
+                (event(Some("error"), None, &document), (None, is_final, problem_context))
             }
             None => {
                 let reason = if is_final { "the task has ended" } else { "the access token has ended, or this service stops" };
                 let document = serde_json::json!({"reason": reason}).to_string();
-                (Ok(event(Some("end"), None, &document)), (None, is_final, problem_context))
+                (event(Some("end"), None, &document), (None, is_final, problem_context))
             }
         })
-    });
-    stream::iter([Ok(Bytes::from_static(b"retry: 3000\n\n"))]).chain(rest)
+    })
 }
