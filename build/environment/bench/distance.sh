@@ -4,8 +4,8 @@
 #   distance.sh [--delay MS] [--rounds N]
 #
 # Between the two is a proxy that adds MS (100) to each round trip. An operation's round trips are what it takes longer by that line than by one
-# without a delay, in units of the delay: the median of N (5) requests by each. Lanes are warm but in the last row, for which the user's
-# connections are closed first. The wanted figures are the least that the protocol needs.
+# without a delay, in units of the delay: the median of N (5) requests by each. Lanes are warm but in the last row, which is the
+# first request after a start. The wanted figures are the least that the protocol needs.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib.sh

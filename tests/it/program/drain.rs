@@ -24,14 +24,20 @@ async fn an_upload_that_the_end_of_a_drain_cuts_leaves_no_hidden_file_by_each_wa
     join_all(cases.map(|(access, way_in)| is_cut(access, way_in))).await;
 }
 
-async fn is_cut(access: &str, way_in: WayIn) {
-    let node = LoginNode::start("ada").await;
+/// A program that has a second to drain, in front of files that are reached in this way.
+async fn with_a_short_drain(node: &LoginNode, access: &str) -> Program {
     let change = |text: String| {
         let text = text.replace("server: { ", "server: { drain_timeout: 1, ");
         text.replace("    probing: ", &format!("    file_access: {access}\n    probing: "))
     };
-    let mut program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
+    let program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
     program.is_up().await;
+    program
+}
+
+async fn is_cut(access: &str, way_in: WayIn) {
+    let node = LoginNode::start("ada").await;
+    let mut program = with_a_short_drain(&node, access).await;
     let folder = program.files.path().join("results");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("f"), "old").unwrap();
@@ -76,12 +82,7 @@ async fn a_resumable_upload_that_the_end_of_a_drain_cuts_has_its_name_back() {
 
 async fn is_cut_while_it_is_added_to(access: &str) {
     let node = LoginNode::start("ada").await;
-    let change = |text: String| {
-        let text = text.replace("server: { ", "server: { drain_timeout: 1, ");
-        text.replace("    probing: ", &format!("    file_access: {access}\n    probing: "))
-    };
-    let mut program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
-    program.is_up().await;
+    let mut program = with_a_short_drain(&node, access).await;
     let folder = program.files.path().join("results");
     std::fs::create_dir(&folder).unwrap();
     let names = || std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();

@@ -67,7 +67,7 @@ async fn at_the_cap_a_user_who_never_rests_makes_room_for_another() {
     let mut settings = config(double.port, &double.host_key);
     (settings.max_clients, settings.max_channels) = (2, 2);
     let lanes = lanes(settings, OneKey::new(&new_key()));
-    let greedy = flood(&lanes, &["ada"], 8, Duration::from_secs(6));
+    let greedy = flood(&lanes, &["ada"], 8, Duration::from_secs(12));
     let modest = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let started = Instant::now();
@@ -76,7 +76,7 @@ async fn at_the_cap_a_user_who_never_rests_makes_room_for_another() {
     };
     let (answers, waited) = tokio::join!(greedy, modest);
     assert!(waited < Duration::from_secs(4), "{waited:?}");
-    assert!(answers[0] > 8, "{answers:?}");
+    assert!(answers[0] > 20, "{answers:?}");
     assert!(lanes.stats().closed_yielded >= 1, "{:?}", lanes.stats());
     assert_eq!(lanes.stats().failed, 0);
 }
