@@ -138,6 +138,11 @@ impl Cluster {
         self.files.as_ref().ok_or(GateError::Unsupported(NO_FILES))
     }
 
+    /// Whether its files are only reached with a valid token of their user, so not by work that goes on without one.
+    pub fn files_need_token(&self) -> bool {
+        self.files.as_ref().is_some_and(|files| files.transport.needs_token())
+    }
+
     /// Waits, for a few seconds at most, until what requests that were cut left on it is removed.
     pub async fn settle(&self) {
         if let Some(files) = &self.files {

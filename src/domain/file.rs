@@ -240,6 +240,18 @@ pub enum Compression {
     Xz,
 }
 
+impl Compression {
+    /// GNU tar's option for it; empty for none.
+    pub fn tar_option(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip => "--gzip",
+            Self::Bzip2 => "--bzip2",
+            Self::Xz => "--xz",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

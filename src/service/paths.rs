@@ -22,6 +22,14 @@ enum Slash {
     Entry,
 }
 
+/// The reason of the refusal if a name that ends with a slash is for a file.
+pub(super) const SLASH_OF_A_FILE: &str = "a slash is at its end, and the source is not a directory";
+
+/// Whether a path as it was written must be that of a directory.
+pub(super) fn ends_with_slash(text: &str) -> Result<bool, GateError> {
+    Ok(WrittenPath::from_text(text)?.is_directory)
+}
+
 impl Access {
     /// Reads a path from a request and applies the path policy: absolute, inside a configured file system, and that file system
     /// not known to be unhealthy.
@@ -47,11 +55,11 @@ impl Access {
     /// As [`Access::path`], and if a name that ends with a slash would be for anything but a directory.
     pub(super) async fn new_name(&self, text: &str, source: &RemotePath, follows: bool) -> Result<RemotePath, ServiceError> {
         let path = self.new_path(text).await?;
-        if WrittenPath::from_text(text).map_err(GateError::from)?.is_directory {
+        if ends_with_slash(text)? {
             let (files, user) = (self.files().await?, self.principal());
             let is_new = matches!(files.stat(user, &path, false).await, Err(FilesystemError::NotFound(_)));
             if is_new && FileType::from_mode(files.stat(user, source, follows).await?.mode) != FileType::Directory {
-                return Err(InvalidRequest::new("target", "a slash is at its end, and the source is not a directory").into());
+                return Err(InvalidRequest::new("target", SLASH_OF_A_FILE).into());
             }
         }
         Ok(path)

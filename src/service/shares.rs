@@ -144,7 +144,7 @@ pub async fn open(
     (requester.request_id, requester.address) = (request_id, address);
     let access = gate.admit_task(requester, Relation::Read, &link.system).await.map_err(not_admitted)?;
     let access = gate.admit_further(access, Relation::Share).await.map_err(not_admitted)?;
-    if needs_token(&access) {
+    if access.cluster().files_need_token() {
         return Err(ServiceError::Unsupported(NEEDS_TOKEN).into());
     }
     let change = is_use.then(|| Change::begin(&access, Action::SharesUse, format!("{} by the link {id}", link.path)));
@@ -197,9 +197,5 @@ fn without_path(error: ServiceError) -> ServiceError {
 /// Where they are not.
 pub fn offered(access: &Access) -> Result<&Links, ServiceError> {
     let links = access.state().links.as_ref().ok_or(ServiceError::Unsupported(NO_SHARES))?;
-    if needs_token(access) { Err(ServiceError::Unsupported(NEEDS_TOKEN)) } else { Ok(links) }
-}
-
-fn needs_token(access: &Access) -> bool {
-    access.cluster().files_without_health_check().is_ok_and(|files| files.transport.needs_token())
+    if access.cluster().files_need_token() { Err(ServiceError::Unsupported(NEEDS_TOKEN)) } else { Ok(links) }
 }

@@ -91,7 +91,7 @@ impl Operation<'_> {
             Self::Extract { source, target, compression } => script
                 .path("source", source)
                 .path("target", target)
-                .word("compression", tar_option(*compression))
+                .word("compression", compression.tar_option())
                 .program(include_str!("shell/extract.sh")),
         }
     }
@@ -103,21 +103,11 @@ fn compress(script: Script, source: &RemotePath, target: &RemotePath, options: &
         .value("directory", directory.as_bytes())
         .value("name", name)
         .path("target", target)
-        .word("compression", tar_option(options.compression))
+        .word("compression", options.compression.tar_option())
         .word("links", if options.dereference { "-L" } else { "-P" });
     match &options.match_pattern {
         None => script.program(include_str!("shell/compress.sh")),
         Some(pattern) => script.value("pattern", pattern.as_bytes()).program(include_str!("shell/compress_matching.sh")),
-    }
-}
-
-/// GNU tar's option for a compression; empty for none.
-fn tar_option(compression: Compression) -> &'static str {
-    match compression {
-        Compression::None => "",
-        Compression::Gzip => "--gzip",
-        Compression::Bzip2 => "--bzip2",
-        Compression::Xz => "--xz",
     }
 }
 

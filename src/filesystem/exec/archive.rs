@@ -46,7 +46,7 @@ impl RemoteCommand for Pack<'_> {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(script)).flag("sh");
         let (directory, name) = self.source.in_directory();
         let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(directory.as_bytes()).arg(name);
-        let line = line.flag(if self.options.dereference { "-L" } else { "-P" }).arg(tar_option(self.options.compression));
+        let line = line.flag(if self.options.dereference { "-L" } else { "-P" }).arg(self.options.compression.tar_option());
         match &self.options.match_pattern {
             Some(pattern) => line.arg(pattern),
             None => line,
@@ -99,7 +99,7 @@ impl RemoteCommand for Unpack<'_> {
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(UNPACK)).flag("sh");
         let line = line.arg(self.source.as_bytes()).arg(self.temporary.as_bytes()).arg(self.target.as_bytes());
-        line.arg(tar_option(self.compression))
+        line.arg(self.compression.tar_option())
     }
 
     fn idempotent(&self) -> bool {
@@ -163,15 +163,5 @@ fn placement(raw: &RawOutput) -> Result<Result<(), PlacementError>, CommandError
             Ok(Err(PlacementError { place, is_partial: exit == PARTLY, reason: CommandError::exit(raw) }))
         }
         _ => Err(CommandError::exit(raw)),
-    }
-}
-
-/// GNU tar's option for a compression; empty for none.
-fn tar_option(compression: Compression) -> &'static str {
-    match compression {
-        Compression::None => "",
-        Compression::Gzip => "--gzip",
-        Compression::Bzip2 => "--bzip2",
-        Compression::Xz => "--xz",
     }
 }

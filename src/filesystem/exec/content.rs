@@ -89,9 +89,7 @@ impl RemoteCommand for Sha256<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         // A backslash in front says that the name after the digest is escaped.
         let line = raw.stdout.strip_prefix(b"\\").unwrap_or(&raw.stdout);
         match line.first_chunk::<64>() {

@@ -59,9 +59,7 @@ impl RemoteCommand for Look<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Seen, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let output = Bytes::from(raw.stdout);
         let end = output.iter().position(|byte| *byte == b'\n').ok_or_else(|| not_understood("stat", "there is no line"))?;
         let line = bytes_to_text(&output[..end]);

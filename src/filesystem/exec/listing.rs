@@ -109,9 +109,7 @@ impl RemoteCommand for Stat<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<FileStat, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let text = String::from_utf8_lossy(&raw.stdout);
         let (mode, rest) = text.trim().split_once(' ').ok_or_else(|| not_understood("stat", "fields are missing"))?;
         let mode = u32::from_str_radix(mode, 16).map_err(|_| not_understood("stat", "the mode is not a number"))?;
@@ -151,9 +149,7 @@ impl RemoteCommand for Resolve<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<RemotePath, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let path = raw.stdout.strip_suffix(b"\n").and_then(|path| RemotePath::from_bytes(path).ok());
         path.ok_or_else(|| not_understood("realpath", "there is no path"))
     }

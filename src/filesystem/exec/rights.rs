@@ -47,9 +47,7 @@ impl RemoteCommand for IsOwn<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<bool, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let text = String::from_utf8_lossy(&raw.stdout);
         let numbers: Option<Vec<u32>> = text.split_whitespace().map(|number| number.parse().ok()).collect();
         match numbers.as_deref() {

@@ -238,9 +238,7 @@ impl RemoteCommand for Resolve<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let wrong = || not_understood("readlink", "there is no path");
         let end = raw.stdout.iter().position(|byte| *byte == 0).ok_or_else(wrong)?;
         let path = RemotePath::from_bytes(&raw.stdout[..end]).map_err(|_| wrong())?;

@@ -58,9 +58,7 @@ impl RemoteCommand for GetFacl<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let lines = raw.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| acl_entry(line).ok_or_else(|| not_understood("getfacl", "a line is no entry"))).collect()
     }
@@ -125,9 +123,7 @@ impl RemoteCommand for GetQuota<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let text = bytes_to_text(&raw.stdout);
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
         let quotas = match first.split_once(' ') {
@@ -194,9 +190,7 @@ impl RemoteCommand for StatFs<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Space, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let text = String::from_utf8_lossy(&raw.stdout);
         let numbers: Option<Vec<u64>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
         let Some(&[block, blocks, free, available, files, files_free]) = numbers.as_deref() else {

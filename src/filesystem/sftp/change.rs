@@ -48,7 +48,7 @@ pub async fn mkdir(session: &Session, path: &RemotePath, parents: bool) -> Resul
             Ok(()) => break,
             Err(FilesystemError::Exists(_)) => {
                 let found = attributes(session, &at, &Request::Stat { path: bytes(&at) }).await?;
-                if FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Directory {
+                if found.file_type() == FileType::Directory {
                     break;
                 }
                 return Err(match missing.is_empty() {
@@ -100,7 +100,7 @@ pub enum Removed {
 /// Removes anything except a directory that is not empty.
 pub async fn remove_one(session: &Session, path: &RemotePath) -> Result<Removed, FilesystemError> {
     let found = attributes(session, path, &Request::Lstat { path: bytes(path) }).await?;
-    if FileType::from_mode(found.mode.unwrap_or_default()) != FileType::Directory {
+    if found.file_type() != FileType::Directory {
         let removed = session.command(&Request::Remove { path: bytes(path) }).await;
         return removed.map(|()| Removed::Yes).map_err(|failure| filesystem_error(path, failure));
     }
@@ -126,7 +126,7 @@ pub fn remove_tree<'a>(session: &'a Arc<Session>, path: RemotePath, depth: usize
             .map(|entry| {
                 let path = path.join(&entry.name);
                 async move {
-                    let is_directory = entry.attributes.mode.is_some_and(|mode| FileType::from_mode(mode) == FileType::Directory);
+                    let is_directory = entry.attributes.file_type() == FileType::Directory;
                     let removed = match is_directory {
                         true => return remove_tree(session, path, depth + 1).await,
                         false => session.command(&Request::Remove { path: bytes(&path) }).await,

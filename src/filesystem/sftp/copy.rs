@@ -47,14 +47,14 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     let (found, there) = futures::join!(attributes(session, source, &request), attributes(session, target, &asked));
     let found = found?;
     let is_like_target = there.as_ref().is_ok_and(|there| *there == found);
-    match there.map(|there| kind(&there)) {
+    match there.map(|there| there.file_type()) {
         Err(FilesystemError::NotFound(_)) => {}
         Err(error) => return Err(error),
         Ok(_) if !how.overwrite => return Err(FilesystemError::Exists(target.clone())),
         Ok(FileType::Directory) => return Err(FilesystemError::WrongType { path: target.clone(), reason: "Is a directory" }),
         Ok(_) => {}
     }
-    match kind(&found) {
+    match found.file_type() {
         FileType::Regular => Ok(Source::File { found, is_like_target }),
         FileType::Directory => Ok(Source::Directory),
         FileType::Symlink => match session.request(&Request::Readlink { path: bytes(source) }).await {
@@ -216,7 +216,7 @@ pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath,
 
 /// Why a name that is there could not be renamed: the status of the protocol is that of a name that is not there, for `ENOTDIR` too.
 async fn in_the_way(session: &Session, source: &RemotePath, target: &RemotePath) -> Option<FilesystemError> {
-    let lstat = async |path| attributes(session, path, &Request::Lstat { path: bytes(path) }).await.ok().map(|found| kind(&found));
+    let lstat = async |path| attributes(session, path, &Request::Lstat { path: bytes(path) }).await.ok().map(|found| found.file_type());
     match futures::join!(lstat(source), lstat(target)) {
         (Some(FileType::Directory), Some(there)) if there != FileType::Directory => {
             Some(FilesystemError::WrongType { path: target.clone(), reason: "Not a directory" })
@@ -248,8 +248,4 @@ pub async fn touch(session: &Arc<Session>, path: &RemotePath) -> Result<(), File
         session.command(&Request::Remove { path: bytes(&found.path) }).await.map_err(|failure| filesystem_error(path, failure))?;
     }
     permitted
-}
-
-fn kind(attributes: &Attributes) -> FileType {
-    attributes.mode.map_or(FileType::Unknown, FileType::from_mode)
 }

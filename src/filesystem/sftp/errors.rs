@@ -58,7 +58,7 @@ pub async fn replacing(session: &Session, path: &RemotePath, failure: Failure) -
         return unexplained;
     }
     match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
-        Ok(found) if FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Directory => {
+        Ok(found) if found.file_type() == FileType::Directory => {
             FilesystemError::WrongType { path: path.clone(), reason: "Is a directory" }
         }
         _ => unexplained,

@@ -76,7 +76,7 @@ impl Lister<'_> {
         // Both go out together: opening what is no directory fails, and changes nothing.
         let (root, opened) = futures::join!(attributes(self.session, path, &request), DirectoryReader::open(self.session, path));
         let root = root?;
-        if file_type(&root) != FileType::Directory {
+        if root.file_type() != FileType::Directory {
             return Ok(vec![self.single(path, root).await?]);
         }
         let names = opened?.all().await?;
@@ -129,7 +129,7 @@ impl Lister<'_> {
     /// If the session fails.
     pub async fn single(&self, path: &RemotePath, attributes: Attributes) -> Result<DirectoryEntry, FilesystemError> {
         let name = NameEntry { name: bytes(path), long_name: bytes::Bytes::new(), attributes };
-        let link = match file_type(&attributes) {
+        let link = match attributes.file_type() {
             FileType::Symlink => self.link_target(path).await?,
             _ => None,
         };
@@ -153,7 +153,7 @@ impl Lister<'_> {
         let mut below = Vec::new();
         if self.options.recursive {
             for ((entry, _), is_link) in &looked_up {
-                if file_type(&entry.attributes) == FileType::Directory {
+                if entry.attributes.file_type() == FileType::Directory {
                     below.extend(self.enter(&directory, &entry.name, *is_link).await?);
                 }
             }
@@ -197,7 +197,7 @@ impl Lister<'_> {
         if entry.attributes.mode.is_none() {
             entry.attributes = attributes(self.session, &path, &Request::Lstat { path: bytes(&path) }).await?;
         }
-        if file_type(&entry.attributes) != FileType::Symlink {
+        if entry.attributes.file_type() != FileType::Symlink {
             return Ok(((entry, None), false));
         }
         if self.options.dereference {
@@ -262,7 +262,7 @@ impl Lister<'_> {
             };
             named.push(DirectoryEntry {
                 name: [prefix, &entry.name].concat(),
-                file_type: file_type(&entry.attributes),
+                file_type: entry.attributes.file_type(),
                 link_target,
                 user,
                 group,
@@ -273,11 +273,6 @@ impl Lister<'_> {
         }
         Ok(named)
     }
-}
-
-/// The type of an entry.
-pub fn file_type(attributes: &Attributes) -> FileType {
-    attributes.mode.map_or(FileType::Unknown, FileType::from_mode)
 }
 
 /// Reads a whole directory, without `.` and `..`.

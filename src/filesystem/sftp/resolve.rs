@@ -27,7 +27,7 @@ pub async fn real_path(session: &Session, path: &RemotePath) -> Result<RemotePat
 pub async fn resolve(session: &Session, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
     let stat = Request::Stat { path: bytes(path) };
     let (found, real) = tokio::join!(attributes(session, path, &stat), real_path(session, path));
-    if FileType::from_mode(found?.mode.unwrap_or_default()) != FileType::Directory {
+    if found?.file_type() != FileType::Directory {
         return Err(FilesystemError::WrongType { path: path.clone(), reason: "Not a directory" });
     }
     real

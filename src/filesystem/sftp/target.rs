@@ -51,7 +51,7 @@ impl Target {
             Err(FilesystemError::NotFound(_)) => return Ok(missing(path.clone(), Vec::new())),
             other => other?,
         };
-        if !is_link(&found) {
+        if found.file_type() != FileType::Symlink {
             return Self::file(path, path.clone(), &found, Vec::new());
         }
         if expected == Expected::Nothing {
@@ -159,14 +159,6 @@ impl Link {
     }
 }
 
-fn is_link(found: &Attributes) -> bool {
-    FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Symlink
-}
-
-fn is_directory(found: &Attributes) -> bool {
-    FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Directory
-}
-
 /// The links from `path` on, which is one. What cannot be read ends them: the server then does not resolve the path either.
 async fn followed(session: &Session, path: &RemotePath, mut found: Attributes) -> Vec<Link> {
     let (mut at, mut links) = (path.as_bytes().to_vec(), Vec::new());
@@ -179,7 +171,7 @@ async fn followed(session: &Session, path: &RemotePath, mut found: Attributes) -
         let Some(next) = led_to(session, at.into()).await else { break };
         at = next;
         match session.request(&Request::Lstat { path: at.clone().into() }).await {
-            Ok(Response::Attrs { attributes }) if is_link(&attributes) => found = attributes,
+            Ok(Response::Attrs { attributes }) if attributes.file_type() == FileType::Symlink => found = attributes,
             _ => break,
         }
     }
@@ -201,7 +193,7 @@ pub async fn rename(session: &Session, from: &RemotePath, to: &RemotePath) -> Re
     };
     // Version 3 does not say why; a target that is there is the reason that can be helped. A directory could step aside, and not be removed.
     match session.request(&Request::Lstat { path: bytes(to) }).await {
-        Ok(Response::Attrs { attributes }) if !is_directory(&attributes) => {}
+        Ok(Response::Attrs { attributes }) if attributes.file_type() != FileType::Directory => {}
         _ => return Err(refused),
     }
     // The target steps aside, and comes back if the other file cannot take its place.

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::errors::{attributes, bytes};
-use super::listing::{DIRECTORIES, Directory, DirectoryReader, LINKS, Lister, file_type};
+use super::listing::{DIRECTORIES, Directory, DirectoryReader, LINKS, Lister};
 use super::missing::explained;
 use super::names::Names;
 use super::protocol::{Attributes, NameEntry, Request};
@@ -147,7 +147,7 @@ impl Walk {
         let mut chosen = Vec::new();
         while let Some((entry, target, is_link)) = settled.try_next().await? {
             if self.options.descends_from(here.level)
-                && file_type(&entry.attributes) == FileType::Directory
+                && entry.attributes.file_type() == FileType::Directory
                 && let Some(directory) = lister.enter(directory, &entry.name, is_link).await?
             {
                 let ahead = Ahead { directory, level: here.level + 1 };
@@ -157,7 +157,7 @@ impl Walk {
                 below.push(ahead);
             }
             let (size, modified) = measures(&entry.attributes);
-            if filter.allows_name(&entry.name) && filter.allows(file_type(&entry.attributes), size, modified) {
+            if filter.allows_name(&entry.name) && filter.allows(entry.attributes.file_type(), size, modified) {
                 chosen.push((entry, target));
             }
         }
@@ -178,7 +178,7 @@ async fn root(lister: &Lister<'_>, path: &RemotePath) -> Result<Root, Filesystem
         false => Request::Lstat { path: bytes(path) },
     };
     let found = attributes(lister.session, path, &request).await?;
-    if file_type(&found) != FileType::Directory {
+    if found.file_type() != FileType::Directory {
         return Ok(Root::Single(Box::new(lister.single(path, found).await?)));
     }
     Ok(Root::Directory(DirectoryReader::open(lister.session, path).await?))
@@ -190,7 +190,7 @@ async fn settle(
     directory: &RemotePath,
     entry: NameEntry,
 ) -> Result<(NameEntry, Option<Vec<u8>>, bool), FilesystemError> {
-    let is_link = file_type(&entry.attributes) == FileType::Symlink;
+    let is_link = entry.attributes.file_type() == FileType::Symlink;
     if entry.attributes.mode.is_none() || is_link && lister.options.dereference {
         let ((entry, target), is_link) = lister.look_up(directory, entry).await?;
         return Ok((entry, target, is_link));
@@ -207,7 +207,7 @@ async fn dress(
 ) -> Result<Vec<DirectoryEntry>, FilesystemError> {
     let with_target = async |(entry, target): (NameEntry, Option<Vec<u8>>)| {
         let target = match target {
-            None if file_type(&entry.attributes) == FileType::Symlink => lister.link_target(&path.join(&entry.name)).await?,
+            None if entry.attributes.file_type() == FileType::Symlink => lister.link_target(&path.join(&entry.name)).await?,
             target => target,
         };
         Ok::<_, FilesystemError>((entry, target))

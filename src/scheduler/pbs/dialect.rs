@@ -37,9 +37,7 @@ impl RemoteCommand for Version {
         if output.lines().any(|line| line.to_ascii_lowercase().starts_with("version:")) {
             return Ok(Dialect::Torque);
         }
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         Err(CommandError::Output { program: "qstat", reason: "it tells no version".to_owned() })
     }
 }

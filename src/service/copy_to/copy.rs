@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 
 use super::file::{CopyError, Ends, FileCopy, on};
-use super::tree::{Step, Tree};
+use super::tree::{Step, Tree, at};
 use super::{EXISTS, check_space};
 use crate::domain::{FileMode, FileStat, FileType, RemotePath, bytes_to_text, text_to_bytes};
 use crate::filesystem::{FileSystem, FilesystemError, ListOptions, WalkOptions};
@@ -129,7 +129,7 @@ impl<'a> TreeCopy<'a> {
     /// Makes a directory, which is open to nobody to whom its source is not.
     async fn enter(&self, path: &[u8], mode: u32) -> Result<(), CopyError> {
         let Ends { target, overwrite, is_resumed, .. } = self.ends;
-        let (files, to) = (target.files().await.map_err(on(target))?, self.at(path));
+        let (files, to) = (target.files().await.map_err(on(target))?, at(self.to, path));
         if let Err(error) = files.mkdir(target.principal(), &to, false).await {
             match files.stat(target.principal(), &to, true).await {
                 Ok(found) if (*overwrite || *is_resumed) && FileType::from_mode(found.mode) == FileType::Directory => {}
@@ -145,7 +145,7 @@ impl<'a> TreeCopy<'a> {
 
     /// Sets the permissions of a directory; that it gives its group to what is made in it stays.
     async fn set_mode(&self, path: &[u8], mode: u32) -> Result<(), CopyError> {
-        let (target, to) = (self.ends.target, self.at(path));
+        let (target, to) = (self.ends.target, at(self.to, path));
         let files = target.files().await.map_err(on(target))?;
         let found = files.stat(target.principal(), &to, true).await.map_err(on(target))?.mode & 0o7777;
         let wanted = found & 0o7000 | mode;
@@ -153,9 +153,5 @@ impl<'a> TreeCopy<'a> {
             return Ok(());
         }
         files.chmod(target.principal(), &to, &FileMode::Bits(wanted)).await.map_err(on(target))
-    }
-
-    fn at(&self, path: &[u8]) -> RemotePath {
-        if path.is_empty() { self.to.clone() } else { self.to.join(path) }
     }
 }

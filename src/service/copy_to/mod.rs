@@ -21,11 +21,11 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::audit::Change;
 use super::contents::TransferForm;
 use super::counts::Action;
+use super::paths::{SLASH_OF_A_FILE, ends_with_slash};
 use super::tasks::{Place, StoredTask, Task, Tasks};
 use super::updates::expiry;
 use super::{Access, Caller, Gate, InvalidRequest, ServiceError};
-use crate::cluster::GateError;
-use crate::domain::{Alternative, FileStat, FileType, RemotePath, WrittenPath};
+use crate::domain::{Alternative, FileStat, FileType, RemotePath};
 use crate::filesystem::FilesystemError;
 
 pub use worker::run;
@@ -66,7 +66,7 @@ pub async fn begin(source: &Access, target: &Access, request: CopyRequest<'_>) -
     let file_type = FileType::from_mode(found.mode);
     match file_type {
         FileType::Regular => check_file(source, target, &to, request.target, found.size).await?,
-        FileType::Directory => refuse_itself(source, target, &from, &to).await?,
+        FileType::Directory => refuse_itself(found, target, &from, &to).await?,
         _ => return Err(FilesystemError::WrongType { path: from, reason: "neither a file nor a directory" }.into()),
     }
     check_target(target, &to, file_type, request.overwrite).await?;
@@ -94,8 +94,8 @@ async fn check_file(source: &Access, target: &Access, to: &RemotePath, text: &st
     for access in [source, target] {
         TransferForm::Stream.check(access, size, Alternative::TransferJob)?;
     }
-    if WrittenPath::from_text(text).map_err(GateError::from)?.is_directory {
-        return Err(InvalidRequest::new("target", "a slash is at its end, and the source is not a directory").into());
+    if ends_with_slash(text)? {
+        return Err(InvalidRequest::new("target", SLASH_OF_A_FILE).into());
     }
     check_space(target, to, size).await
 }
@@ -109,16 +109,16 @@ async fn check_space(target: &Access, to: &RemotePath, size: u64) -> Result<(), 
     }
 }
 
-/// Refuses to copy a directory into itself, which two systems that share their files would do without an end.
-async fn refuse_itself(source: &Access, target: &Access, from: &RemotePath, to: &RemotePath) -> Result<(), ServiceError> {
+/// Refuses to copy the directory `from`, which was found on the source system, into itself: two systems that share their files would do that
+/// without an end.
+async fn refuse_itself(found: FileStat, target: &Access, from: &RemotePath, to: &RemotePath) -> Result<(), ServiceError> {
     if !to.is_within(from) {
         return Ok(());
     }
     // Access times differ where a directory was read meanwhile.
     let identity = |stat: FileStat| (stat.mode, stat.ino, stat.uid, stat.gid, stat.size, stat.mtime);
-    let one = source.files().await?.stat(source.principal(), from, true).await;
-    match (one, target.files().await?.stat(target.principal(), from, true).await) {
-        (Ok(one), Ok(other)) if identity(one) == identity(other) => {
+    match target.files().await?.stat(target.principal(), from, true).await {
+        Ok(other) if identity(found) == identity(other) => {
             let message = "it lies within the source, and the two systems seem to share their files: copy it within one system";
             Err(InvalidRequest::new("target", message).into())
         }

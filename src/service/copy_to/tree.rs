@@ -59,7 +59,7 @@ impl<'a> Tree<'a> {
             tree.levels.push(Level { path: path.clone(), mode, entries: VecDeque::new(), after: Some(position), is_last_page: false });
             path = below(&path, name);
             if path.len() < after.len() {
-                mode = match files.stat(principal, &tree.at(&path), false).await {
+                mode = match files.stat(principal, &at(root, &path), false).await {
                     Ok(found) if FileType::from_mode(found.mode) == FileType::Directory => found.mode,
                     // What was in it is gone: the walk goes on behind it.
                     Ok(_) | Err(FilesystemError::NotFound(_)) => break,
@@ -104,7 +104,7 @@ impl<'a> Tree<'a> {
 
     async fn read_page(&mut self) -> Result<(), FilesystemError> {
         let Some(level) = self.levels.last() else { return Ok(()) };
-        let path = self.at(&level.path);
+        let path = at(self.root, &level.path);
         let list = ListOptions { hidden: true, numeric_ids: true, ..ListOptions::default() };
         let request = PageRequest { size: PAGE_SIZE, sort: Sort::Name, descending: false, after: level.after.clone() };
         let page = self.files.page(self.principal, &path, list, &request).await?;
@@ -115,10 +115,11 @@ impl<'a> Tree<'a> {
         }
         Ok(())
     }
+}
 
-    fn at(&self, path: &[u8]) -> RemotePath {
-        if path.is_empty() { self.root.clone() } else { self.root.join(path) }
-    }
+/// The place of an entry of a tree, which is the root itself for an empty path.
+pub(super) fn at(root: &RemotePath, path: &[u8]) -> RemotePath {
+    if path.is_empty() { root.clone() } else { root.join(path) }
 }
 
 /// The path of an entry of a directory, both relative.

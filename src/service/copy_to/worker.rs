@@ -220,7 +220,7 @@ impl Attempt<'_> {
     async fn admit_to(&self, relation: Relation, place: &Place) -> Result<Reached, End> {
         let token = self.tasks.token(&self.task);
         let access = (self.gate)().admit_task(self.task.requester(token.clone()), relation, &place.system).await?;
-        let needs_token = access.cluster().files_without_health_check().is_ok_and(|files| files.transport.needs_token());
+        let needs_token = access.cluster().files_need_token();
         if needs_token && token.is_none() {
             return Err(End::NoToken);
         }

@@ -9,6 +9,8 @@ mod wire;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::domain::FileType;
+
 pub use request::{OpenFlags, Request, decode_request, encode_request};
 pub use response::{NameEntry, Response, Status, decode_response, encode_response};
 pub use wire::{MAX_PACKET, Malformed, packet_size, split_packet};
@@ -57,6 +59,11 @@ impl Attributes {
     /// Attributes that hold nothing but a mode.
     pub fn with_mode(mode: u32) -> Self {
         Self { mode: Some(mode), ..Self::default() }
+    }
+
+    /// The type of the file, as far as it is given.
+    pub fn file_type(&self) -> FileType {
+        self.mode.map_or(FileType::Unknown, FileType::from_mode)
     }
 
     fn put(&self, buffer: &mut BytesMut) {

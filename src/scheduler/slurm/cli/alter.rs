@@ -63,9 +63,7 @@ impl RemoteCommand for Kill<'_> {
 
     fn parse(&self, raw: RawOutput) -> Result<bool, CommandError> {
         let stderr = bytes_to_text(&raw.stderr);
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         Ok(!stderr.contains("No active jobs match"))
     }
 }

@@ -61,9 +61,7 @@ impl RemoteCommand for NamedFiles<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let program = if self.of_accounting { "sacct" } else { "squeue" };
         let not_understood = |reason| CommandError::Output { program, reason };
         let records = self.delimiter.records(&raw.stdout).map_err(not_understood)?;

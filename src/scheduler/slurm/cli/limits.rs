@@ -18,9 +18,7 @@ impl RemoteCommand for ShowPartitions {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         Ok(bytes_to_text(&raw.stdout).lines().filter(|line| line.starts_with("PartitionName=")).map(partition).collect())
     }
 }
@@ -150,9 +148,7 @@ impl RemoteCommand for Sshare<'_> {
 
 /// The lines that are records, which none of the others is: a greeting of the login shell.
 fn records<T>(raw: &RawOutput, read: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, CommandError> {
-    if raw.exit != 0 {
-        return Err(CommandError::exit(raw));
-    }
+    raw.success()?;
     let text = bytes_to_text(&raw.stdout);
     Ok(text.lines().filter_map(|line| read(&line.split('|').collect::<Vec<_>>())).collect())
 }

@@ -103,9 +103,7 @@ impl RemoteCommand for Sacct<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let with_steps = matches!(self.selection, Selection::Job(_));
         let records = self.delimiter.records::<{ FIELDS.len() }>(&raw.stdout).map_err(not_understood)?;
         let mut jobs: Vec<Job> = Vec::new();

@@ -30,9 +30,7 @@ impl RemoteCommand for AccountedFiles<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let not_understood = |reason| CommandError::Output { program: "sacct", reason };
         let records = self.delimiter.records(&raw.stdout).map_err(not_understood)?;
         let files = |[id, input, output, error]: &[String; 4]| {
@@ -57,9 +55,7 @@ impl RemoteCommand for AccountedScript<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let output = bytes_to_text(&raw.stdout);
         // `Batch Script for N`, a line of dashes, the script; the tasks of an array repeat all of it.
         let Some((_, after)) = output.split_once(&heading_end()) else { return Ok(None) };

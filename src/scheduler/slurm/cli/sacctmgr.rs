@@ -27,9 +27,7 @@ impl RemoteCommand for Accounts<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let mut accounts: Vec<Account> = Vec::new();
         // Account and cluster names are the administrator's, in letters, digits, `_` and `-`.
         for line in bytes_to_text(&raw.stdout).lines() {

@@ -28,9 +28,7 @@ impl RemoteCommand for TestOnly<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<JobEstimate, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let (stdout, stderr) = (bytes_to_text(&raw.stdout), bytes_to_text(&raw.stderr));
         // `sbatch: Job 7 to start at 1796000460 using 2 processors on nodes n[1-2] in partition normal`; 26.05 has a word behind the time.
         let line = stderr.lines().find(|line| line.contains(" to start at ")).unwrap_or_default();

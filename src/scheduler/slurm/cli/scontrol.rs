@@ -49,9 +49,7 @@ impl RemoteCommand for ShowConfig {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<ClusterConfig, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let output = bytes_to_text(&raw.stdout);
         let value = |key: &str| {
             let mut pairs = output.lines().filter_map(|line| line.split_once('='));
@@ -76,9 +74,7 @@ impl RemoteCommand for Reservations {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let output = bytes_to_text(&raw.stdout);
         output.lines().filter(|line| line.starts_with("ReservationName=")).map(reservation).collect()
     }

@@ -50,9 +50,7 @@ impl RemoteCommand for JobFiles<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let output = bytes_to_text(&raw.stdout);
         let files: Vec<JobMetadata> = records(&output).filter_map(files).filter(|files| self.0.covers(&files.id)).collect();
         if files.is_empty() {
@@ -139,9 +137,7 @@ impl RemoteCommand for JobScriptText<'_> {
                 Err(CommandError::Exit { exit: raw.exit.max(1), stderr: stderr.trim().to_owned() })
             };
         }
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         Ok(Some(bytes_to_text(&raw.stdout)).filter(|script| !script.is_empty()))
     }
 }

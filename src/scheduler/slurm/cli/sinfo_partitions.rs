@@ -26,9 +26,7 @@ impl RemoteCommand for Partitions {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let records = self.delimiter.records(&raw.stdout).map_err(|reason| CommandError::Output { program: "sinfo", reason })?;
         Ok(records.map(|record| partition(&record)).collect())
     }

@@ -88,9 +88,7 @@ impl RemoteCommand for Squeue<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let records = self.delimiter.records(&raw.stdout).map_err(not_understood)?;
         records.map(|record| queued(&record)).collect()
     }

@@ -64,9 +64,7 @@ impl RemoteCommand for AccountedTags<'_> {
 }
 
 fn tagged(program: &'static str, delimiter: &Delimiter, tag: &str, raw: &RawOutput) -> Result<Option<JobId>, CommandError> {
-    if raw.exit != 0 {
-        return Err(CommandError::exit(raw));
-    }
+    raw.success()?;
     let mut records = delimiter.records::<2>(&raw.stdout).map_err(|reason| CommandError::Output { program, reason })?;
     let found = records.find(|[_, text]| text.contains(tag));
     // Of an array or a heterogeneous job sbatch prints the number that the parts share.

@@ -29,9 +29,7 @@ impl RemoteCommand for SacctUsage<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         let mut jobs: Vec<JobUsage> = Vec::new();
         for line in bytes_to_text(&raw.stdout).lines() {
             let fields: Vec<&str> = line.split('|').collect();

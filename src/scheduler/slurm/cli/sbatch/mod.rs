@@ -223,9 +223,7 @@ impl RemoteCommand for Sbatch<'_> {
         if let Some(id) = output.lines().find_map(printed_id) {
             return Ok(id);
         }
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
-        }
+        raw.success()?;
         if bytes_to_text(&raw.stderr).contains(" to start at ") {
             let stderr = "the script has the directive --test-only, with which sbatch submits nothing".to_owned();
             return Err(CommandError::Exit { exit: 1, stderr });
