@@ -208,7 +208,7 @@ fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> File
         max_sessions: ssh.max_clients,
         ..filesystem::Settings::default()
     };
-    FileCapability { operations: filesystem::Files::open(lanes.clone(), config.file_access, settings), transport: lanes }
+    FileCapability { operations: filesystem::ClusterFiles::open(lanes.clone(), config.file_access, settings), transport: lanes }
 }
 
 /// The files of users in volumes, by commands in pods.
@@ -219,7 +219,7 @@ fn files_of_pods(config: &cluster::Config, common: &scheduler::Common, transport
         copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
         ..filesystem::Settings::default()
     };
-    FileCapability { operations: filesystem::Files::open(Arc::clone(&transport), FileAccess::Exec, settings), transport }
+    FileCapability { operations: filesystem::ClusterFiles::open(Arc::clone(&transport), FileAccess::Exec, settings), transport }
 }
 
 /// A scheduler, and the way to the files where it is one to them too.

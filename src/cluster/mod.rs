@@ -58,7 +58,7 @@ pub struct FileCapability {
     /// The way.
     pub transport: Arc<dyn Transport>,
     /// The operations.
-    pub operations: filesystem::Files,
+    pub operations: filesystem::ClusterFiles,
 }
 
 /// The capabilities of a cluster without the health gate, for the checker itself.
@@ -123,7 +123,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unsupported`] where files cannot be reached, [`GateError::Unhealthy`] when the way to them is known to be unhealthy.
-    pub fn files(&self) -> Result<&filesystem::Files, GateError> {
+    pub fn files(&self) -> Result<&filesystem::ClusterFiles, GateError> {
         let files = self.files_without_health_check()?;
         // Without SSH, they are reached by the scheduler's server.
         self.require(if self.config.ssh.is_some() { ServiceType::Ssh } else { ServiceType::Scheduler })?;

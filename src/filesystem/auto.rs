@@ -10,7 +10,7 @@ use crate::ssh::{Transport, TransportError};
 
 /// The files of a cluster, before the user is known.
 #[derive(Clone)]
-pub struct Files {
+pub struct ClusterFiles {
     preferred: Arc<dyn FileSystem>,
     auto: Option<Auto>,
 }
@@ -24,7 +24,7 @@ struct Auto {
     without_sftp: Cache<Username, ()>,
 }
 
-impl Files {
+impl ClusterFiles {
     /// Nothing is sent to the cluster before the first operation.
     pub fn open(transport: Arc<dyn Transport>, access: FileAccess, settings: Settings) -> Self {
         let exec = CommandFiles::new(transport.clone(), settings);
@@ -54,7 +54,7 @@ impl Files {
     }
 }
 
-impl<F: FileSystem + 'static> From<Arc<F>> for Files {
+impl<F: FileSystem + 'static> From<Arc<F>> for ClusterFiles {
     fn from(files: Arc<F>) -> Self {
         Self { preferred: files, auto: None }
     }

@@ -28,7 +28,7 @@ use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
 pub use crate::domain::{CompressOptions, Compression};
-pub use auto::Files;
+pub use auto::ClusterFiles;
 pub use changes::{Changes, CopyOptions};
 pub use contents::{
     ArchiveFormat, ContentStream, Contents, Download, Expected, FollowFrom, FollowStream, Followed, Part, PartOptions, Placed,
@@ -267,7 +267,7 @@ impl FilesystemError {
     /// The same error, where it names `hidden`, or what is in it: under that name content waits until it takes the place of `shown`, which is
     /// what the caller knows.
     #[must_use]
-    pub fn showing(self, hidden: &RemotePath, shown: &RemotePath) -> Self {
+    pub fn with_shown_path(self, hidden: &RemotePath, shown: &RemotePath) -> Self {
         let path = |path| temporary::shown_path(path, hidden, shown);
         let text = |text| temporary::shown_text(text, hidden, shown);
         match self {
@@ -285,7 +285,7 @@ impl FilesystemError {
             Self::SourceRemains(found) => Self::SourceRemains(path(found)),
             Self::NoSpace(found) => Self::NoSpace(path(found)),
             Self::NotWritten { path: found, reason } => Self::NotWritten { path: path(found), reason: text(reason) },
-            Self::PartlyPlaced(reason) => Self::PartlyPlaced(Box::new(reason.showing(hidden, shown))),
+            Self::PartlyPlaced(reason) => Self::PartlyPlaced(Box::new(reason.with_shown_path(hidden, shown))),
             Self::Incomplete { first, count } => Self::Incomplete { first: path(first), count },
             Self::Command(CommandError::Exit { exit, stderr }) => Self::Command(CommandError::Exit { exit, stderr: text(stderr) }),
             Self::Command(CommandError::Output { program, reason }) => {

@@ -119,13 +119,13 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<ResumableUpload, S
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
     change
         .end(files.begin_part(access.principal(), &part, &target).await)
-        .map_err(|error| directory_in_place(error.showing(&part, &target)))?;
+        .map_err(|error| directory_in_place(error.with_shown_path(&part, &target)))?;
     if length == 0
         && let Err(error) = place(access, &upload, &target, &part).await
     {
         // Its name is unknown to clients. If it cannot be removed now, the search for abandoned files finds it later.
         let _ = files.remove(access.principal(), &part).await;
-        return Err(showing(error, &part, &target));
+        return Err(with_shown_path(error, &part, &target));
     }
     Ok(upload)
 }
@@ -153,7 +153,7 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
 /// If there is none, it is too old, or is still being added to, or the cluster does not answer.
 pub async fn offset(access: &Access, upload: &ResumableUpload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
-    offset_of(access, upload, &target, &part).await.map_err(|error| showing(error, &part, &target))
+    offset_of(access, upload, &target, &part).await.map_err(|error| with_shown_path(error, &part, &target))
 }
 
 async fn offset_of(access: &Access, upload: &ResumableUpload, target: &RemotePath, part: &RemotePath) -> Result<u64, ServiceError> {
@@ -229,7 +229,7 @@ pub async fn extend(access: &Access, upload: &ResumableUpload, addition: Additio
             Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if is_placed(&access, &upload, &target).await? => {
                 return beyond_the_end(upload.length, offset, content).await;
             }
-            held => held.map_err(|error| showing(error, &part, &target))?,
+            held => held.map_err(|error| with_shown_path(error, &part, &target))?,
         };
         let content = counts::uploaded(access.counts(), until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
@@ -241,7 +241,7 @@ pub async fn extend(access: &Access, upload: &ResumableUpload, addition: Additio
         };
         let is_placed = outcome.as_ref().is_ok_and(|end| *end == upload.length);
         let outcome = if is_placed { outcome } else { restore_name(&parts, &part, &held, outcome).await };
-        outcome.map_err(|error| showing(error, &part, &target))
+        outcome.map_err(|error| with_shown_path(error, &part, &target))
     };
     state.additions.spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
 }
@@ -313,7 +313,7 @@ pub async fn remove(access: &Access, upload: &ResumableUpload) -> Result<(), Ser
     let (target, part) = upload.paths(access)?;
     let _lock = access.lock_upload(&part).await?;
     let parts = UploadFiles::of(access).await?;
-    let shown = |error: FilesystemError| error.showing(&part, &target);
+    let shown = |error: FilesystemError| error.with_shown_path(&part, &target);
     let Some((at, _)) = parts.find(&part).await.map_err(shown)? else {
         return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };
     };
@@ -329,11 +329,11 @@ async fn place(access: &Access, upload: &ResumableUpload, target: &RemotePath, p
 }
 
 /// The same error, with the file of the upload where it names the hidden one.
-fn showing(error: ServiceError, part: &RemotePath, target: &RemotePath) -> ServiceError {
+fn with_shown_path(error: ServiceError, part: &RemotePath, target: &RemotePath) -> ServiceError {
     match error {
-        ServiceError::Filesystem(error) => ServiceError::Filesystem(error.showing(part, target)),
-        ServiceError::Precondition(error) => ServiceError::Precondition(error.showing(part, target)),
-        ServiceError::Checksum(error) => ServiceError::Checksum(error.showing(part, target)),
+        ServiceError::Filesystem(error) => ServiceError::Filesystem(error.with_shown_path(part, target)),
+        ServiceError::Precondition(error) => ServiceError::Precondition(error.with_shown_path(part, target)),
+        ServiceError::Checksum(error) => ServiceError::Checksum(error.with_shown_path(part, target)),
         error => error,
     }
 }

@@ -84,7 +84,7 @@ impl Changes for CommandFiles {
         let unpacked = self.clearing(principal, &temporary, target, unpacked).await;
         self.sweep_into(principal, target);
         match unpacked {
-            Ok(placed) => placed.map_err(|failed| failed.error().showing(&temporary, target)),
+            Ok(placed) => placed.map_err(|failed| failed.error().with_shown_path(&temporary, target)),
             Err(error @ FilesystemError::TooSlow { .. }) => Err(error.partly_placed()),
             Err(error) => Err(error),
         }
@@ -143,6 +143,6 @@ impl CommandFiles {
         if !is_cut {
             registered.placed();
         }
-        result.map_err(|error| error.showing(temporary, target))
+        result.map_err(|error| error.with_shown_path(temporary, target))
     }
 }

@@ -186,7 +186,7 @@ impl Contents for CommandFiles {
         } else {
             self.sweep(principal, target);
         }
-        let placed = placed.map_err(|error| error.showing(&folder, target))?;
+        let placed = placed.map_err(|error| error.with_shown_path(&folder, target))?;
         temporary.placed();
         Ok(placed)
     }
@@ -224,7 +224,7 @@ impl CommandFiles {
         } else {
             let beside = temporary_beside(target);
             let place = Move { seconds: self.seconds(), source: folder, target, temporary: &beside, overwrite: false };
-            self.run(principal, &[folder, target], &place).await.map_err(|error| error.showing(&beside, target))?;
+            self.run(principal, &[folder, target], &place).await.map_err(|error| error.with_shown_path(&beside, target))?;
             Ok(Placed::Created)
         }
     }
@@ -281,7 +281,7 @@ impl CommandFiles {
         let mut stream = self.transport.stream(principal, &scripts::receive(&beside, is_private)).await?;
         let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
         drop(stream);
-        let shown = |error: FilesystemError| error.showing(&beside, target);
+        let shown = |error: FilesystemError| error.with_shown_path(&beside, target);
         if answer != sent.to_string() {
             let error = answer.lines().find_map(|line| line_error(line, &[target]));
             return Err(shown(error.unwrap_or_else(|| scripts::not_written(target, sent, answer))));

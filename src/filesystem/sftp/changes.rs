@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::change::Removed;
 use super::read::SMALL;
 use super::session::Session;
-use super::{Sftp, change, copy, no_command};
+use super::{Sftp, cannot_run_commands, change, copy};
 use crate::domain::{FileMode, FileType, Principal, RemotePath};
 use crate::filesystem::{Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, FilesystemError, LINK_TO_IT, SAME_FILE};
 use crate::ssh::TransportError;
@@ -19,7 +19,7 @@ impl Changes for Sftp {
     async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
         let FileMode::Bits(bits) = mode else {
             return match self.exec.chmod(principal, path, mode).await {
-                Err(error) if no_command(&error) => {
+                Err(error) if cannot_run_commands(&error) => {
                     Err(FilesystemError::Unsupported("this system runs no commands for its users: give the mode in octal"))
                 }
                 result => result,
@@ -52,7 +52,7 @@ impl Changes for Sftp {
             return Ok(());
         }
         match self.exec.remove(principal, path).await {
-            Err(error) if no_command(&error) => {}
+            Err(error) if cannot_run_commands(&error) => {}
             result => return result,
         }
         self.sessions.run(principal, false, |session| async move { change::remove_tree(&session, path.clone(), 0).await }).await
@@ -76,7 +76,7 @@ impl Changes for Sftp {
         options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
         match self.exec.check_archive_target(principal, source, target, options).await {
-            Err(error) if no_command(&error) => Ok(()),
+            Err(error) if cannot_run_commands(&error) => Ok(()),
             result => result,
         }
     }
@@ -113,7 +113,7 @@ impl Changes for Sftp {
     ) -> Result<(), FilesystemError> {
         if overwrite && self.is_link_over_other(principal, source, target).await {
             match self.exec.rename(principal, source, target, overwrite).await {
-                Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
+                Err(error) if cannot_run_commands(&error) => self.leads_elsewhere(principal, source, target).await?,
                 result => return result,
             }
         }
@@ -127,7 +127,7 @@ impl Changes for Sftp {
         };
         // The server gives no reason. The program does, and it moves between file systems.
         match self.exec.rename(principal, source, target, overwrite).await {
-            Err(error) if no_command(&error) => Err(refused),
+            Err(error) if cannot_run_commands(&error) => Err(refused),
             result => result,
         }
     }
@@ -187,7 +187,7 @@ impl Sftp {
             copy::Source::Link(points_to) => {
                 if overwrite && self.is_link_over_other(principal, source, target).await {
                     match self.exec.copy(principal, source, target, options).await {
-                        Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
+                        Err(error) if cannot_run_commands(&error) => self.leads_elsewhere(principal, source, target).await?,
                         result => return result,
                     }
                 }
@@ -202,14 +202,14 @@ impl Sftp {
                 false => copy::file(&*self.sessions.bulk(principal).await?, context, source, &found, target, overwrite, None).await,
             },
             copy::Source::File { found, .. } => match self.exec.copy(principal, source, target, options).await {
-                Err(error) if no_command(&error) => {
+                Err(error) if cannot_run_commands(&error) => {
                     let content = self.download(principal, source, None, None).await?.content;
                     copy::file(&*self.sessions.bulk(principal).await?, context, source, &found, target, overwrite, Some(content)).await
                 }
                 result => result,
             },
             copy::Source::Directory => match self.exec.copy(principal, source, target, options).await {
-                Err(error) if no_command(&error) => {
+                Err(error) if cannot_run_commands(&error) => {
                     Err(FilesystemError::Unsupported("this system runs no commands for its users, and SFTP has no way to copy a directory"))
                 }
                 result => result,

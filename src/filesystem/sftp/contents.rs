@@ -14,8 +14,8 @@ use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::{SMALL, Source};
 use super::session::{Failure, Handle, Session};
 use super::target::Target;
-use super::upload::{Keep, Upload, write};
-use super::{Sftp, no_command};
+use super::upload::{TargetRights, Upload, write};
+use super::{Sftp, cannot_run_commands};
 use crate::domain::{Alternative, ByteRange, Checksum, Content, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::{
@@ -81,7 +81,7 @@ impl Contents for Sftp {
             Err(found) => found,
         };
         match self.exec.checksum(principal, path).await {
-            Err(error) if no_command(&error) => {}
+            Err(error) if cannot_run_commands(&error) => {}
             result => return result,
         }
         let (_session, source) =
@@ -234,9 +234,9 @@ impl Contents for Sftp {
             let opened = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
             still_there(&session, part, &opened).await?;
             self.has_one_name(principal, part, &opened).await?;
-            let keep = Keep { exec: &self.exec, principal, target: &target };
-            keep.narrow(part, &opened).await;
-            let wanted = Properties { rights: keep.rights(&session, &handle, part).await?, times: None };
+            let target_rights = TargetRights { exec: &self.exec, principal, target: &target };
+            target_rights.narrow(part, &opened).await;
+            let wanted = Properties { rights: target_rights.rights(&session, &handle, part).await?, times: None };
             let finished = finish(&session, handle, part, Some(part), size, wanted).await?;
             let _alone = self.exec.placing.lock(&target.path).await;
             target.take(&session, part, &finished, expected).await
@@ -272,7 +272,7 @@ impl Sftp {
         match self.exec.is_own(principal, path, opened.owner.map(|(user, _)| user)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(FilesystemError::Changed(path.clone())),
-            Err(error) if no_command(&error) => Ok(()),
+            Err(error) if cannot_run_commands(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -115,7 +115,7 @@ pub async fn file(
     };
     let wanted = Properties { rights: Some((rights, acl)), times: found.times };
     let finished = finish(session, to, target, Some(&temporary.path), size, wanted).await;
-    finished.map_err(|error| error.showing(&temporary.path, target))?;
+    finished.map_err(|error| error.with_shown_path(&temporary.path, target))?;
     temporary.place(target, overwrite).await
 }
 
@@ -180,7 +180,7 @@ impl UnplacedCopy {
             Err(FilesystemError::Sftp { .. } | FilesystemError::NotFound(_)) => {
                 Err(making(&self.session, target, Failure::Status(Status::Failure, bytes::Bytes::new())).await)
             }
-            Err(error) => Err(error.showing(&self.path, target)),
+            Err(error) => Err(error.with_shown_path(&self.path, target)),
         }
     }
 }

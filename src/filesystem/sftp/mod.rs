@@ -109,7 +109,7 @@ impl Sftp {
 }
 
 /// True when the site lets the caller run no such command.
-fn no_command(error: &FilesystemError) -> bool {
+fn cannot_run_commands(error: &FilesystemError) -> bool {
     matches!(
         error,
         FilesystemError::Transport(TransportError::Refused(_))

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::missing::explained;
 use super::protocol::Request;
-use super::session::{Failure, Patience, Session, words};
+use super::session::{Failure, Session, SessionTimeouts, words};
 use super::waiting::{Lease, Owner, Waiting};
 use crate::domain::Principal;
 use crate::filesystem::{FilesystemError, Settings};
@@ -101,8 +101,8 @@ impl Sessions {
     }
 
     async fn new_bulk(&self, principal: &Principal, owner: &Owner) -> Result<Lease, FilesystemError> {
-        let patience = Patience { request: self.settings.stall, while_stalled: true, idle: None };
-        let session = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await?;
+        let timeouts = SessionTimeouts { request: self.settings.stall, while_stalled: true, idle: None };
+        let session = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, timeouts).await?;
         Ok(self.waiting.lease(owner, session))
     }
 
@@ -151,9 +151,10 @@ impl Sessions {
             // Requests under way on it hold it for as long as they need it.
             entries.remove(&oldest);
         }
-        let patience = Patience { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
+        let timeouts =
+            SessionTimeouts { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
         // A separate task, so that a waiter that gives up does not delay the others.
-        let task = tokio::spawn(open(self.transport.clone(), principal.clone(), LaneKind::Control, patience));
+        let task = tokio::spawn(open(self.transport.clone(), principal.clone(), LaneKind::Control, timeouts));
         let opening = task.map(|ended| ended.unwrap_or(Err(TransportError::Broken { sent: false }))).boxed().shared();
         entries.insert(owner.clone(), Entry { opening: opening.clone(), used: Instant::now() });
         tokio::spawn(let_go_when_retired(Arc::downgrade(&self.entries), owner.clone(), opening.clone()));
@@ -198,13 +199,13 @@ async fn open(
     transport: Arc<dyn Transport>,
     principal: Principal,
     lane: LaneKind,
-    patience: Patience,
+    timeouts: SessionTimeouts,
 ) -> Result<Arc<Session>, TransportError> {
     let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(|error| match error {
         TransportError::Broken { .. } => TransportError::Broken { sent: false },
         error => error,
     })?;
-    let failure = match Session::open(stream, patience).await {
+    let failure = match Session::open(stream, timeouts).await {
         Ok(session) => return Ok(session),
         Err(failure) => failure,
     };

@@ -44,13 +44,13 @@ pub async fn discard(
 }
 
 /// Carries what SFTP does not see of a target's rights over to the file that is to replace it: its access control list, by a command.
-pub struct Keep<'a> {
+pub struct TargetRights<'a> {
     pub exec: &'a CommandFiles,
     pub principal: &'a Principal,
     pub target: &'a Target,
 }
 
-impl Keep<'_> {
+impl TargetRights<'_> {
     /// Takes from a part what its target does not permit: the target may have lost rights since the part was made, and a part is always open to
     /// its owner. A server that sets no modes (`sftp-server -P setstat,fsetstat`) leaves that to a command; if there is none, the part is
     /// not put in place.
@@ -122,14 +122,14 @@ impl Upload<'_> {
         target.permits(session, &handle, &temporary_path).await?;
         let (size, outcome) = write(session, &handle, path, 0, content, self.options.cap).await;
         outcome?;
-        let keep = Keep { exec: self.exec, principal: self.principal, target };
+        let target_rights = TargetRights { exec: self.exec, principal: self.principal, target };
         let placed = async {
-            let wanted = Properties { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
+            let wanted = Properties { rights: target_rights.rights(session, &handle, &temporary_path).await?, times: None };
             let finished = finish(session, handle, path, Some(&temporary_path), size, wanted).await?;
             let _alone = self.exec.placing.lock(path).await;
             target.take(session, &temporary_path, &finished, self.options.expected).await
         };
-        let placed = placed.await.map_err(|error: FilesystemError| error.showing(&temporary_path, path))?;
+        let placed = placed.await.map_err(|error: FilesystemError| error.with_shown_path(&temporary_path, path))?;
         temporary.placed();
         Ok(placed)
     }

@@ -34,7 +34,7 @@ pub type Owner = (Username, CredentialVersion);
 pub struct Waiting {
     sessions: Mutex<HashMap<Owner, Vec<Waiter>>>,
     /// The time for which a session is kept.
-    patience: Duration,
+    idle_timeout: Duration,
 }
 
 struct Waiter {
@@ -50,9 +50,9 @@ pub struct Lease {
 }
 
 impl Waiting {
-    /// An empty cache; each session is kept for `patience`.
-    pub fn new(patience: Duration) -> Arc<Self> {
-        Arc::new(Self { sessions: Mutex::default(), patience })
+    /// An empty cache; each session is kept for `idle_timeout`.
+    pub fn new(idle_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { sessions: Mutex::default(), idle_timeout })
     }
 
     /// Takes an idle session of the user that still answers, with the result of its first use, which may be tried on several.
@@ -96,10 +96,10 @@ impl Waiting {
         let mut sessions = self.sessions.lock();
         let waiters = sessions.entry(owner.clone()).or_default();
         if waiters.len() < MAX_SESSIONS_PER_USER {
-            let (waiting, owner, kept, patience) = (Arc::downgrade(self), owner.clone(), Arc::downgrade(session), self.patience);
+            let (waiting, owner, kept, idle_timeout) = (Arc::downgrade(self), owner.clone(), Arc::downgrade(session), self.idle_timeout);
             let retired = session.retired();
             let end = runtime.spawn(async move {
-                let _ = timeout(patience, retired.cancelled()).await;
+                let _ = timeout(idle_timeout, retired.cancelled()).await;
                 if let (Some(waiting), Some(session)) = (waiting.upgrade(), kept.upgrade()) {
                     waiting.dismiss(&owner, &session);
                 }

@@ -39,7 +39,7 @@ pub(crate) struct IdleLimits {
 pub(crate) struct ConnectionActivity(Arc<Connection>);
 
 struct Connection {
-    patience: IdleLimits,
+    limits: IdleLimits,
     request_metrics: Arc<RequestMetrics>,
     state: Mutex<ConnectionState>,
 }
@@ -55,9 +55,9 @@ struct ConnectionState {
 
 impl ConnectionActivity {
     /// The activity of a connection that was just accepted.
-    pub(crate) fn new(patience: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
+    pub(crate) fn new(limits: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
         let state = ConnectionState { next: 0, exchanges: BTreeMap::new(), last_sent: Instant::now() };
-        Self(Arc::new(Connection { patience, request_metrics, state: Mutex::new(state) }))
+        Self(Arc::new(Connection { limits, request_metrics, state: Mutex::new(state) }))
     }
 
     /// A request has come in. It is under way until the exchange, or the answer that it watches, is dropped.
@@ -79,7 +79,7 @@ impl ConnectionActivity {
     /// The same, when the client has had the time to read every response too: HTTP/2 keeps those for which the client gives no room yet.
     pub(crate) fn is_idle_and_read(&self) -> bool {
         let state = self.0.state.lock();
-        state.exchanges.is_empty() && (state.next == 0 || state.last_sent + self.0.patience.stall <= Instant::now())
+        state.exchanges.is_empty() && (state.next == 0 || state.last_sent + self.0.limits.stall <= Instant::now())
     }
 
     /// Waits until the connection was quiet for too long.
@@ -100,9 +100,9 @@ impl Connection {
     /// shorter one. It is not later than `now` exactly if the limit is reached.
     fn due(&self, now: Instant) -> Instant {
         let state = self.state.lock();
-        let soonest = now + self.patience.stall.min(self.patience.idle);
+        let soonest = now + self.limits.stall.min(self.limits.idle);
         if state.exchanges.is_empty() {
-            return (state.last_sent + self.patience.idle).min(soonest);
+            return (state.last_sent + self.limits.idle).min(soonest);
         }
         state.exchanges.values().flatten().copied().min().unwrap_or(soonest).min(soonest)
     }
@@ -124,7 +124,7 @@ impl Exchange {
     }
 
     fn offered(&self, bytes: u64) {
-        let until = Instant::now() + self.shared.patience.stall + at_slowest(bytes);
+        let until = Instant::now() + self.shared.limits.stall + at_slowest(bytes);
         self.shared.state.lock().exchanges.insert(self.id, Some(until));
     }
 

@@ -72,7 +72,7 @@ impl HelperPods {
                     return Err(unreachable(Kind::DependencyFailed, format!("the pod for your files cannot run: {reason}")));
                 }
                 Ok(HelperStatus::Waiting { reason, patience }) if begun.elapsed() >= patience => {
-                    let (reason, seconds) = (start.explain(reason).await, patience.as_secs());
+                    let (reason, seconds) = (start.explain(reason).await, timeout.as_secs());
                     let message = format!("the pod for your files does not run after {seconds} s, and goes on starting: {reason}");
                     return Err(unreachable(Kind::DependencyFailed, message));
                 }

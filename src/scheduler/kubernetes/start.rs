@@ -17,8 +17,8 @@ use crate::domain::Username;
 const OWNER: &str = "batch.kubernetes.io/controller-uid";
 
 /// The time limit for the start of a pod; a shorter one for a pod that cannot be scheduled or whose volume is missing, so that the client can try again.
-const PATIENCE: Duration = Duration::from_secs(30);
-const UNPLACED_PATIENCE: Duration = Duration::from_secs(8);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const UNPLACED_START_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The status of a helper.
 #[derive(Debug)]
@@ -28,12 +28,12 @@ pub(super) enum HelperStatus {
     /// It will not run, for this reason.
     Refused(String),
     /// It does not run yet, for this reason, and should after this time.
-    Waiting { reason: Option<String>, patience: Duration },
+    Waiting { reason: Option<String>, timeout: Duration },
 }
 
 impl HelperStatus {
     fn waiting(reason: Option<String>) -> Self {
-        Self::Waiting { reason, patience: PATIENCE }
+        Self::Waiting { reason, timeout: START_TIMEOUT }
     }
 }
 
@@ -155,7 +155,7 @@ fn waiting(reason: Option<String>) -> HelperStatus {
         Some(reason) if is_unplaced && reason.contains("persistentvolumeclaim") && reason.contains("not found") => {
             HelperStatus::Refused(reason)
         }
-        reason if is_unplaced => HelperStatus::Waiting { reason, patience: UNPLACED_PATIENCE },
+        reason if is_unplaced => HelperStatus::Waiting { reason, timeout: UNPLACED_START_TIMEOUT },
         reason => HelperStatus::waiting(reason),
     }
 }
@@ -174,13 +174,13 @@ mod tests {
 
     #[test]
     fn a_pod_without_a_place_is_waited_for_less_than_one_that_starts() {
-        let patience = |reason: &str| match waiting(Some(reason.to_owned())) {
-            HelperStatus::Waiting { patience, .. } => Some(patience),
+        let timeout = |reason: &str| match waiting(Some(reason.to_owned())) {
+            HelperStatus::Waiting { timeout, .. } => Some(timeout),
             _ => None,
         };
-        assert_eq!(patience("ContainerCreating"), Some(PATIENCE));
-        assert_eq!(patience("Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."), Some(UNPLACED_PATIENCE));
-        assert_eq!(patience("Unschedulable: persistentvolumeclaim \"home\" not found"), None);
+        assert_eq!(timeout("ContainerCreating"), Some(START_TIMEOUT));
+        assert_eq!(timeout("Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."), Some(UNPLACED_START_TIMEOUT));
+        assert_eq!(timeout("Unschedulable: persistentvolumeclaim \"home\" not found"), None);
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl FileCopy<'_> {
         let target = self.ends.target;
         let (files, principal) = (target.files().await.map_err(on(target))?, target.principal());
         let part = part_of(self.ends.id, &self.to);
-        let failed = |error: FilesystemError| self.refused(error.showing(&part, &self.to));
+        let failed = |error: FilesystemError| self.refused(error.with_shown_path(&part, &self.to));
         let replaces = self.ends.overwrite && files.stat(principal, &self.to, true).await.is_ok();
         let offset = match files.stat(principal, &part, false).await {
             Ok(found) => found.size,
@@ -157,7 +157,7 @@ impl FileCopy<'_> {
         let size = download.version.size;
         let options = PartOptions { offset, length: size, all_or_nothing: false };
         let end = files.extend_part(target.principal(), part, download.content, options).await;
-        let end = end.map_err(|error| self.failed(&content, error.showing(part, &self.to)))?;
+        let end = end.map_err(|error| self.failed(&content, error.with_shown_path(part, &self.to)))?;
         if end != size {
             return Ok(None);
         }

@@ -78,11 +78,11 @@ impl ChannelStream {
     /// Makes the request and waits until the server has agreed.
     ///
     /// # Errors
-    /// If it refuses, or does not answer within `patience`; a shell may take longer by `startup`.
+    /// If it refuses, or does not answer within `answer_timeout`; a shell may take longer by `startup`.
     pub(crate) async fn start(
         channel: OpenChannel,
         request: ChannelRequest,
-        patience: Duration,
+        answer_timeout: Duration,
         startup: Duration,
     ) -> Result<Started, TransportError> {
         let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(channel.2.make_writer());
@@ -97,17 +97,17 @@ impl ChannelStream {
             wakers: Arc::default(),
             runtime: Handle::current(),
         };
-        match timeout(patience, stream.agree(&request)).await {
+        match timeout(answer_timeout, stream.agree(&request)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 if let (TransportError::Refused(_), Some((permit, _, write))) = (&error, stream.channel.take()) {
-                    tokio::spawn(abandon(permit, write, patience));
+                    tokio::spawn(abandon(permit, write, answer_timeout));
                 }
                 return Err(error);
             }
             Err(_) => {
                 if let Some((permit, ..)) = &stream.channel {
-                    permit.suspect(patience);
+                    permit.suspect(answer_timeout);
                 }
                 return Err(TransportError::Broken { sent: true });
             }

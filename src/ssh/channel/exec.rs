@@ -36,7 +36,7 @@ pub(crate) async fn run(
     channel: OpenChannel,
     carrier: Carrier,
     limits: CommandLimits,
-    patience: Duration,
+    answer_timeout: Duration,
 ) -> (ExecOutcome, Option<KeptShell>) {
     let cancelled = CancellationToken::new();
     let _cancel = cancelled.clone().drop_guard();
@@ -53,13 +53,13 @@ pub(crate) async fn run(
         if let ExecOutcome::Failed(TransportError::Execution(_)) = outcome {
             let recent = Instant::now().checked_sub(RECENT_SIGN_OF_LIFE).unwrap_or(started);
             if !permit.connection().liveness.heard_since(recent) {
-                permit.suspect(patience);
+                permit.suspect(answer_timeout);
             }
         }
         match &outcome {
             ExecOutcome::Output(_) if is_shell => return (outcome, Some(KeptShell::new((permit, read, write)))),
             ExecOutcome::Output(_) | ExecOutcome::Broken { .. } => {}
-            ExecOutcome::Failed(TransportError::Refused(_)) => drop(tokio::spawn(abandon(permit, write, patience))),
+            ExecOutcome::Failed(TransportError::Refused(_)) => drop(tokio::spawn(abandon(permit, write, answer_timeout))),
             ExecOutcome::Failed(_) | ExecOutcome::NotBegun(_) => drop(tokio::spawn(stop((permit, read, write)))),
         }
         (outcome, None)

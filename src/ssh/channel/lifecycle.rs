@@ -32,8 +32,8 @@ pub(crate) enum Opened {
     Dead,
 }
 
-/// Opens a channel. A connection that is silent for half of `patience` is abandoned; one that is alive has all of it.
-pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
+/// Opens a channel. A connection that is silent for half of `answer_timeout` is abandoned; one that is alive has all of it.
+pub(crate) async fn open(permit: ChannelPermit, answer_timeout: Duration) -> Opened {
     let started = Instant::now();
     let (lane, connection) = (Arc::clone(&permit.lane), Arc::clone(permit.connection()));
     let (result, mut opened) = oneshot::channel();
@@ -45,7 +45,7 @@ pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
         }
     });
     loop {
-        match timeout(patience / 20, &mut opened).await {
+        match timeout(answer_timeout / 20, &mut opened).await {
             Ok(Ok((permit, Ok(channel)))) => {
                 add(&lane.admission.target.counters.channels);
                 let (read, write) = channel.split();
@@ -57,8 +57,8 @@ pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
             Ok(_) => return Opened::Dead,
             Err(_) => {
                 // Another waiter may have found it dead already.
-                let given_up = matches!(connection.retired(), Some((Closed::Frozen, _))) || started.elapsed() >= patience / 2;
-                if (given_up && !connection.liveness.heard_since(started)) || started.elapsed() >= patience {
+                let given_up = matches!(connection.retired(), Some((Closed::Frozen, _))) || started.elapsed() >= answer_timeout / 2;
+                if (given_up && !connection.liveness.heard_since(started)) || started.elapsed() >= answer_timeout {
                     break;
                 }
             }
@@ -88,10 +88,10 @@ pub(crate) async fn stop((permit, mut read, write): OpenChannel) {
 }
 
 /// Closes a channel on which nothing runs, because the server refused the request.
-pub(crate) async fn abandon(permit: ChannelPermit, write: ChannelWriteHalf<Msg>, patience: Duration) {
+pub(crate) async fn abandon(permit: ChannelPermit, write: ChannelWriteHalf<Msg>, answer_timeout: Duration) {
     let closed = matches!(timeout(SIGNAL_GRACE, write.close()).await, Ok(Ok(())));
     // The library does not tell of the server's close; an answer to a later message does.
-    if !(closed && permit.connection().answers(patience).await) {
+    if !(closed && permit.connection().answers(answer_timeout).await) {
         permit.retire(Closed::Frozen);
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum Begun {
 }
 
 /// Starts a program with this standard input.
-pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, limits: CommandLimits, patience: Duration) -> Begun {
+pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, limits: CommandLimits, answer_timeout: Duration) -> Begun {
     let (waiter, begun) = oneshot::channel();
     let (pieces, mut output) = unbounded_channel();
     tokio::spawn(async move {
@@ -45,7 +45,7 @@ pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, 
             OutputEnd::Broken => carrier.fail(TransportError::Broken { sent: true }),
             OutputEnd::Refused => {
                 carrier.tell(Begun::Failed(TransportError::Refused(NO_EXEC.to_owned())));
-                abandon(permit, write, patience).await;
+                abandon(permit, write, answer_timeout).await;
             }
             OutputEnd::NotBegun(why) => {
                 carrier.tell(Begun::Refused(why));

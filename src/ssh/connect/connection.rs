@@ -175,20 +175,20 @@ impl Connection {
 
     /// Requests a sign of life from the peer, and accepts no new work until there is one.
     ///
-    /// Returns whether it came within `patience`.
-    pub(crate) async fn probe(&self, patience: Duration) -> bool {
+    /// Returns whether it came within `answer_timeout`.
+    pub(crate) async fn probe(&self, answer_timeout: Duration) -> bool {
         self.is_suspect.store(true, Ordering::Release);
-        let alive = self.answers(patience).await;
+        let alive = self.answers(answer_timeout).await;
         if alive {
             self.is_suspect.store(false, Ordering::Release);
         }
         alive
     }
 
-    /// Whether the peer answers within `patience`. It has then dealt with everything that was sent before.
-    pub(crate) async fn answers(&self, patience: Duration) -> bool {
+    /// Whether the peer answers within `answer_timeout`. It has then dealt with everything that was sent before.
+    pub(crate) async fn answers(&self, answer_timeout: Duration) -> bool {
         let asked = Instant::now();
-        let answered = timeout(patience, self.handle.send_ping()).await.is_ok();
+        let answered = timeout(answer_timeout, self.handle.send_ping()).await.is_ok();
         answered && self.liveness.heard_since(asked) && !self.handle.is_closed()
     }
 

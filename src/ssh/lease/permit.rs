@@ -32,10 +32,10 @@ impl ChannelPermit {
     }
 
     /// Asks the connection for a sign of life, in the background; until it comes, no new request waits on it.
-    pub(crate) fn suspect(&self, patience: Duration) {
+    pub(crate) fn suspect(&self, answer_timeout: Duration) {
         let (lane, leased) = (Arc::clone(&self.lane), Arc::clone(&self.leased));
         tokio::spawn(async move {
-            if leased.connection.probe(patience).await {
+            if leased.connection.probe(answer_timeout).await {
                 lane.recheck();
             } else {
                 lane.retire(&leased, Closed::Frozen);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{ClusterHealth, FileStat, Job, JobId, JobMetadata, RemotePath};
-use goldcrest::filesystem::{FileAccess, Files, FilesystemError, Followed, Settings};
+use goldcrest::filesystem::{ClusterFiles, FileAccess, FilesystemError, Followed, Settings};
 use goldcrest::http::Draining;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::scheduler::local::Local;
@@ -327,7 +327,7 @@ async fn an_output_of_the_local_scheduler_is_followed_by_commands() {
     config.file_systems[0].path = RemotePath::from_text(shell.home().to_str().unwrap()).unwrap();
     let (_, health) = watch::channel(ClusterHealth::default());
     let scheduler = Arc::new(Local::new(shell.clone(), goldcrest::scheduler::local::Config::default()));
-    let files = Files::open(shell.clone(), FileAccess::Exec, Settings::default());
+    let files = ClusterFiles::open(shell.clone(), FileAccess::Exec, Settings::default());
     let api = Api::over(Cluster::new(config, whole(shell.clone(), scheduler, files), health));
     let script = "#!/bin/sh\necho one\nsleep 1\necho two\necho wrong >&2\n";
     let files = json!({"name": "talks", "workingDirectory": shell.home(), "standardError": "errors", "script": script});

@@ -76,7 +76,7 @@ pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransp
 pub fn whole(
     transport: Arc<dyn Transport>,
     scheduler: Arc<dyn Scheduler>,
-    operations: impl Into<goldcrest::filesystem::Files>,
+    operations: impl Into<goldcrest::filesystem::ClusterFiles>,
 ) -> Capabilities {
     Capabilities { compute: Some(scheduler), files: Some(FileCapability { transport, operations: operations.into() }), objects: None }
 }

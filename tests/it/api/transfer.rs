@@ -227,7 +227,7 @@ impl Machine {
         config.data_operation.datatransfer_jobs_directives = vec!["#SBATCH --time=5".to_owned()];
         change(&mut config);
         let scheduler = Local::new(shell.clone(), Config { slots: 4, ..Config::default() });
-        let files = filesystem::Files::open(shell.clone(), filesystem::FileAccess::Exec, Settings::default());
+        let files = filesystem::ClusterFiles::open(shell.clone(), filesystem::FileAccess::Exec, Settings::default());
         let (_, health) = watch::channel(ClusterHealth::default());
         let capabilities = Capabilities { objects: store.map(Arc::new), ..whole(shell.clone(), Arc::new(scheduler), files) };
         Self { shell, api: Api::over(Cluster::new(config, capabilities, health)) }

@@ -32,7 +32,7 @@ fn api_over(directory: &TempDir, access: filesystem::FileAccess, transport: Arc<
     Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
         let mut config = super::cluster_config();
         config.file_systems[0].path = goldcrest::domain::RemotePath::from_text(directory.path().to_str().unwrap()).unwrap();
-        let files = filesystem::Files::open(transport.clone(), access, Settings::default());
+        let files = filesystem::ClusterFiles::open(transport.clone(), access, Settings::default());
         let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
         let cluster = Arc::new(Cluster::new(config, super::whole(transport, scheduler, files), watch::channel(ClusterHealth::default()).1));
         state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster], State::default());

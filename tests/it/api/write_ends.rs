@@ -88,7 +88,7 @@ impl Site {
             config.file_systems[0].path = RemotePath::from_text(directory.path().to_str().unwrap()).unwrap();
             config.data_operation.max_ops_file_size = SizeLimit::Bytes(10_000_000);
             config.data_operation.max_stream_size = SizeLimit::Bytes(10_000_000);
-            let files = filesystem::Files::open(transport.clone(), access, Settings::default());
+            let files = filesystem::ClusterFiles::open(transport.clone(), access, Settings::default());
             let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
             let cluster =
                 Cluster::new(config, super::whole(transport.clone(), scheduler, files), watch::channel(ClusterHealth::default()).1);

@@ -9,7 +9,7 @@ use goldcrest::domain::ContentUnit;
 use goldcrest::filesystem::sftp::protocol::{
     Attributes, Request, Response, Status, VERSION, decode_request, encode_response, split_packet,
 };
-use goldcrest::filesystem::{FileAccess, Files, FilesystemError, ListOptions, Part, Settings, UploadOptions};
+use goldcrest::filesystem::{ClusterFiles, FileAccess, FilesystemError, ListOptions, Part, Settings, UploadOptions};
 use goldcrest::ssh::{LaneKind, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -176,7 +176,7 @@ async fn nothing_stays_open_when_a_transfer_is_given_up() {
 async fn without_sftp_commands_do_the_work_and_the_server_is_asked_once() {
     for subsystem in [Subsystem::Refused, Subsystem::Hostile(says_hello), Subsystem::Hostile(drop)] {
         let site = Site::new(subsystem, FileAccess::Sftp, Settings::default());
-        let (files, path) = (Files::open(site.transport.clone(), FileAccess::Auto, Settings::default()), site.write("f", "12345"));
+        let (files, path) = (ClusterFiles::open(site.transport.clone(), FileAccess::Auto, Settings::default()), site.write("f", "12345"));
         for _ in 0..3 {
             assert_eq!(files.of(&site.user).await.unwrap().stat(&site.user, &path, false).await.unwrap().nlink, 1);
         }
@@ -185,7 +185,7 @@ async fn without_sftp_commands_do_the_work_and_the_server_is_asked_once() {
         assert_eq!(site.transport.opened.lock().unwrap().len(), 1);
     }
     let site = Site::new(Subsystem::Own, FileAccess::Sftp, Settings::default());
-    let (files, path) = (Files::open(site.transport.clone(), FileAccess::Auto, Settings::default()), site.write("f", "12345"));
+    let (files, path) = (ClusterFiles::open(site.transport.clone(), FileAccess::Auto, Settings::default()), site.write("f", "12345"));
     assert_eq!(files.of(&site.user).await.unwrap().stat(&site.user, &path, false).await.unwrap().ino, 0);
     assert_eq!(site.transport.commands.load(std::sync::atomic::Ordering::Relaxed), 0);
 }

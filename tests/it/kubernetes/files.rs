@@ -70,7 +70,7 @@ impl Volume {
         config.file_systems.truncate(1);
         config.file_systems[0].path = self.path("");
         let files = self.scheduler.files().filter(|_| has_files).map(|transport| FileCapability {
-            operations: filesystem::Files::open(Arc::clone(&transport), FileAccess::Exec, Settings::default()),
+            operations: filesystem::ClusterFiles::open(Arc::clone(&transport), FileAccess::Exec, Settings::default()),
             transport,
         });
         let (_, health) = watch::channel(ClusterHealth::default());

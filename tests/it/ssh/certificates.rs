@@ -8,7 +8,7 @@ use std::time::Instant;
 use goldcrest::credentials::{AuthorityConfig, Cached, CertificateAuthority, Credential, CredentialProvider, Extension};
 use goldcrest::domain::{Principal, RemotePath, Secret};
 use goldcrest::error::Classify;
-use goldcrest::filesystem::{self, FileAccess, Files};
+use goldcrest::filesystem::{self, ClusterFiles, FileAccess};
 use goldcrest::ssh::{CommandLine, Config, Lanes, Transport, TransportError};
 use russh::keys::Certificate;
 use tokio::io::AsyncReadExt;
@@ -301,7 +301,7 @@ async fn a_kept_sftp_session_is_its_callers_alone_and_does_not_outlive_the_certi
     let key = Key::ed25519();
     let Some(sshd) = Sshd::start(&key.trusted()) else { return };
     let lanes = to(&sshd, &AuthorityConfig { validity: 6, ..key.config() });
-    let files = Files::open(lanes.clone(), FileAccess::Sftp, filesystem::Settings::default());
+    let files = ClusterFiles::open(lanes.clone(), FileAccess::Sftp, filesystem::Settings::default());
     let one = principal(&sshd.user);
     let files = files.of(&one).await.unwrap();
     let other = Principal { subject: "another-subject".to_owned(), ..principal(&sshd.user) };

@@ -423,7 +423,7 @@ async fn an_account_that_may_not_log_in_is_forbidden_with_its_name_and_host_what
         told("stream", error.kind(), &error.public_message());
         let home = RemotePath::from_text("/home").unwrap();
         for access in [FileAccess::Auto, FileAccess::Sftp, FileAccess::Exec] {
-            let files = filesystem::Files::open(lanes.clone(), access, Settings::default());
+            let files = filesystem::ClusterFiles::open(lanes.clone(), access, Settings::default());
             let error = async { files.of(&ada).await?.stat(&ada, &home, true).await }.await.unwrap_err();
             told(&format!("{access:?}"), error.kind(), &error.public_message());
             let error = async { files.of(&ada).await?.identity(&ada).await }.await.unwrap_err();

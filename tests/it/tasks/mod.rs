@@ -120,7 +120,7 @@ pub fn cluster(name: &str, way: Way, directory: &Path) -> Arc<Cluster> {
     config.name = goldcrest::domain::SystemName::new(name).unwrap();
     config.file_systems[0].path = RemotePath::from_text(directory.to_str().unwrap()).unwrap();
     config.data_operation.max_stream_size = serde_json::from_value(json!("none")).unwrap();
-    let operations = filesystem::Files::open(Arc::clone(&way.transport), way.access, Settings::default());
+    let operations = filesystem::ClusterFiles::open(Arc::clone(&way.transport), way.access, Settings::default());
     let files = Some(FileCapability { transport: way.transport, operations });
     let capabilities = Capabilities { compute: None, files, objects: None };
     Arc::new(Cluster::new(config, capabilities, watch::channel(ClusterHealth::default()).1))

@@ -37,7 +37,7 @@ const QUEUE_BYTES: u32 = 128 * 1024;
 
 /// The time limits of a session.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct SessionTimeouts {
     /// The time limit of a request.
     pub request: Duration,
     /// Whether that time starts anew whenever any byte moves: for bulk data on slow lines.
@@ -83,7 +83,7 @@ pub struct Session {
     handles: Arc<Semaphore>,
     /// [`QUEUE_BYTES`] bytes.
     room: Arc<Semaphore>,
-    patience: Patience,
+    timeouts: SessionTimeouts,
     capabilities: ServerCapabilities,
     limits: Arc<OnceLock<Limits>>,
     retired: CancellationToken,
@@ -97,9 +97,9 @@ impl Session {
     ///
     /// # Errors
     /// If the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
-    pub async fn open(mut stream: ByteStream, patience: Patience) -> Result<Arc<Self>, Failure> {
+    pub async fn open(mut stream: ByteStream, timeouts: SessionTimeouts) -> Result<Arc<Self>, Failure> {
         let (extensions, rest) =
-            timeout(patience.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
+            timeout(timeouts.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(timeouts.request))??;
         // Its bound is never reached: a request holds one of as many permits.
         let (queue, outgoing) = mpsc::channel(MAX_IN_FLIGHT);
         let shared = Arc::new(SessionState {
@@ -116,13 +116,13 @@ impl Session {
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             handles: Arc::new(Semaphore::new(0)),
             room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)),
-            patience,
+            timeouts,
             capabilities: ServerCapabilities::read_from(&extensions),
             limits: Arc::default(),
             retired,
             _limits: None,
             _tasks: [
-                AbortOnDropHandle::new(tokio::spawn(tasks::read(reader, rest, shared.clone(), patience.idle))),
+                AbortOnDropHandle::new(tokio::spawn(tasks::read(reader, rest, shared.clone(), timeouts.idle))),
                 AbortOnDropHandle::new(tokio::spawn(tasks::write(writer, outgoing, shared.clone()))),
             ],
             shared,
@@ -248,12 +248,12 @@ impl Session {
     }
 
     async fn turn(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
-        let permit = timeout(self.patience.request, Arc::clone(permits).acquire_owned()).await;
-        permit.map_err(|_| Failure::Stalled(self.patience.request))?.map_err(|_| Failure::Broken { sent: false })
+        let permit = timeout(self.timeouts.request, Arc::clone(permits).acquire_owned()).await;
+        permit.map_err(|_| Failure::Stalled(self.timeouts.request))?.map_err(|_| Failure::Broken { sent: false })
     }
 
     async fn reply(&self, sequence: u64, mut receiver: oneshot::Receiver<Reply>) -> Result<Reply, Failure> {
-        let mut allowed = self.patience.request;
+        let mut allowed = self.timeouts.request;
         loop {
             match timeout(allowed, &mut receiver).await {
                 Ok(Ok(reply)) => return Ok(reply),
@@ -261,12 +261,12 @@ impl Session {
                 Err(_) => {}
             }
             let quiet = self.shared.quiet_for();
-            if !self.patience.while_stalled || quiet >= self.patience.request {
+            if !self.timeouts.while_stalled || quiet >= self.timeouts.request {
                 // The server handles its requests one by one: if this one stalls, so do all behind it.
                 self.shared.end(Failure::Broken { sent: false });
-                return Err(Failure::Stalled(self.patience.request));
+                return Err(Failure::Stalled(self.timeouts.request));
             }
-            allowed = self.patience.request.saturating_sub(quiet);
+            allowed = self.timeouts.request.saturating_sub(quiet);
         }
     }
 }
