@@ -71,7 +71,7 @@ impl HelperPods {
                     start.remove().await.map_err(failed)?;
                     return Err(unreachable(Kind::DependencyFailed, format!("the pod for your files cannot run: {reason}")));
                 }
-                Ok(HelperStatus::Waiting { reason, patience }) if begun.elapsed() >= patience => {
+                Ok(HelperStatus::Waiting { reason, timeout }) if begun.elapsed() >= timeout => {
                     let (reason, seconds) = (start.explain(reason).await, timeout.as_secs());
                     let message = format!("the pod for your files does not run after {seconds} s, and goes on starting: {reason}");
                     return Err(unreachable(Kind::DependencyFailed, message));
