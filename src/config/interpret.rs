@@ -413,7 +413,9 @@ impl Interpreter {
             [] => {
                 let ways: Vec<String> = options.iter().map(|option| required(option).join(" and ")).collect();
                 let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
-                self.report_allowing(path, "lacks the key that determines its kind", one_of(&ways));
+                let meant = keys.iter().find_map(|key| Some((nearest_name(key, ways.iter().copied())?, key)));
+                let hint = meant.map(|(known, key)| format!("; did you mean `{known}` by `{key}`?")).unwrap_or_default();
+                self.report_allowing(path, format!("lacks the key that determines its kind{hint}"), one_of(&ways));
                 None
             }
         }

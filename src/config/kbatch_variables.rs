@@ -47,7 +47,10 @@ pub(super) fn apply(root: &mut Node, variables: &[(String, String)], problems: &
         Some(Value::Scalar { text, .. }) => text.eq_ignore_ascii_case(&system),
         _ => false,
     };
-    if let Some(scheduler) = clusters.iter_mut().find_map(|cluster| is_named(cluster).then(|| member(cluster, "scheduler")).flatten()) {
+    let scheduler = clusters.iter_mut().find_map(|cluster| is_named(cluster).then(|| member(cluster, "scheduler")).flatten());
+    if let Some(scheduler) = scheduler
+        && matches!(member(scheduler, "type").map(|node| &node.value), Some(Value::Scalar { text, .. }) if text == "kubernetes")
+    {
         if member(scheduler, "kubernetes").is_none() {
             fill(scheduler, "kubernetes", Node { origin: scheduler.origin.clone(), value: Value::Mapping(Vec::new()) });
         }

@@ -3,6 +3,8 @@
 //! Each job is the use case of one, with its own audit line and outcome, and some of them run at a time: a scheduler's command is a process
 //! on the cluster. What was done stays done.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::stream;
 use tokio::time::Instant;
@@ -21,6 +23,8 @@ pub const MAX_CANCELLATIONS: usize = 1_000;
 const MAX_TEXT: usize = 1024;
 /// The maximum number of concurrent commands.
 const MAX_CONCURRENT: usize = 8;
+/// The age of a list from which a job is looked at again before it is cancelled.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Submits the jobs and returns their outcomes in the same order. With a key, each has its own key by its place, so that the same
 /// request may be sent again. Submissions not done by `deadline` are abandoned.
@@ -80,21 +84,60 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     let states: Vec<&str> = state.iter().flat_map(|states| states.split(',')).map(str::trim).collect();
     findings.states("state", access, states.iter().copied());
     findings.into_result()?;
-    let jobs = jobs::list(access, JobQuery { name: filter.name, account: filter.account, ..JobQuery::default() }).await?;
-    let user = access.principal().username.as_str();
-    let (meant, others): (Vec<&Job>, Vec<&Job>) = jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| {
-        job.user.as_deref().is_none_or(|owner| owner == user)
-            && (states.is_empty() || states.iter().any(|state| job.status.state.eq_ignore_ascii_case(state)))
-            && partition.as_ref().is_none_or(|partition| job.partition == *partition)
-    });
-    if meant.len() > MAX_CANCELLATIONS {
-        let message = format!("{} jobs match, and at most {MAX_CANCELLATIONS} are cancelled at once: use a narrower filter", meant.len());
+    let meant = Meant { user: access.principal().username.as_str(), states, partition: partition.as_deref() };
+    let query = JobQuery { name: filter.name, account: filter.account, ..JobQuery::default() };
+    let listed = Instant::now();
+    let jobs = jobs::list_anew(access, query).await?;
+    let (matching, others) = meant.split(&jobs);
+    if matching.len() > MAX_CANCELLATIONS {
+        let message =
+            format!("{} jobs match, and at most {MAX_CANCELLATIONS} are cancelled at once: use a narrower filter", matching.len());
         return Err(ServiceError::TooMuch(message.into()));
     }
     let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
-    let meant: Vec<(JobId, bool)> = ids(&meant, &others).into_iter().map(|id| (id.clone(), has_other_tasks(&id))).collect();
-    let outcomes = stream::iter(meant).map(|(id, has_other_tasks)| cancel_one(access, id, has_other_tasks, deadline));
+    let ids: Vec<(JobId, bool)> = ids(&matching, &others).into_iter().map(|id| (id.clone(), has_other_tasks(&id))).collect();
+    let meant = &meant;
+    let outcomes = stream::iter(ids).map(|(id, has_other_tasks)| async move {
+        let work = async {
+            match has_other_tasks {
+                true => Err(ServiceError::Conflict(OTHER_TASKS)),
+                false => meant.cancel(access, &id, listed).await,
+            }
+        };
+        let outcome = in_time(deadline, work, || true).await;
+        (id, outcome)
+    });
     Ok(outcomes.buffered(MAX_CONCURRENT).collect().await)
+}
+
+/// The unfinished jobs of one user that a filter means.
+struct Meant<'a> {
+    user: &'a str,
+    states: Vec<&'a str>,
+    partition: Option<&'a str>,
+}
+
+impl Meant<'_> {
+    /// The unfinished jobs that are meant, and the others.
+    fn split<'j>(&self, jobs: &'j [Job]) -> (Vec<&'j Job>, Vec<&'j Job>) {
+        jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| {
+            job.user.as_deref().is_none_or(|owner| owner == self.user)
+                && (self.states.is_empty() || self.states.iter().any(|state| job.status.state.eq_ignore_ascii_case(state)))
+                && self.partition.is_none_or(|partition| job.partition == partition)
+        })
+    }
+
+    /// Cancels a job that was meant when it was `listed`. Where that is too long ago, the scheduler is asked whether it still is: a job may have
+    /// started since.
+    async fn cancel(&self, access: &Access, id: &JobId, listed: Instant) -> Result<(), ServiceError> {
+        if listed.elapsed() > MAX_AGE {
+            let job = access.cluster().scheduler()?.job_anew(access.principal(), id).await?;
+            if !self.split(&job).1.is_empty() {
+                return Err(ServiceError::Conflict(CHANGED));
+            }
+        }
+        jobs::cancel(access, id.as_str()).await.map(|cancelled| cancelled.value)
+    }
 }
 
 /// The ids to cancel for the jobs that match. The components of a heterogeneous job are cancelled together if all unfinished ones
@@ -111,14 +154,7 @@ fn ids(meant: &[&Job], others: &[&Job]) -> Vec<JobId> {
     ids
 }
 
-async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline: Instant) -> (JobId, Outcome<()>) {
-    if has_other_tasks {
-        return (id, Outcome::Failed(ServiceError::Conflict(OTHER_TASKS)));
-    }
-    let work = async { jobs::cancel(access, id.as_str()).await.map(|cancelled| cancelled.value) };
-    let outcome = in_time(deadline, work, || true).await;
-    (id, outcome)
-}
+const CHANGED: &str = "the job has changed since it was listed, and the filter does not match it any more: it was not cancelled";
 
 const OTHER_TASKS: &str =
     "this id covers the pending tasks of an array with other tasks, which the filter does not match: cancel the whole array by its id";

@@ -75,14 +75,7 @@ pub(super) fn refused(error: SchedulerError) -> ServiceError {
 /// # Errors
 /// If a filter breaks a rule, or the scheduler does not answer.
 pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>, ServiceError> {
-    let mut findings = Findings::default();
-    if query.name.as_ref().is_some_and(|name| name.chars().count() > MAX_JOB_NAME) {
-        findings.add("name", format!("it should have at most {MAX_JOB_NAME} characters"));
-    }
-    let name = findings.line("name", query.name, 4 * MAX_JOB_NAME);
-    let account = findings.line("account", query.account, 255);
-    findings.into_result()?;
-    let query = JobQuery { name, account, ..query };
+    let query = checked(query)?;
     // The mirror has the list that is requested by default.
     let mirror = access.mirror().filter(|_| query == JobQuery::default());
     if let Some(list) = mirror.and_then(|mirror| mirror.list(access.principal())) {
@@ -90,6 +83,25 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>,
     }
     let asked = async { Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?) };
     or_as_last_seen(asked.await, || mirror?.last_list(access.principal()))
+}
+
+/// As [`list`], always from the scheduler itself: for those who change what is listed.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_anew(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>, ServiceError> {
+    Ok(access.cluster().scheduler()?.jobs_anew(access.principal(), &checked(query)?).await?)
+}
+
+fn checked(query: JobQuery) -> Result<JobQuery, ServiceError> {
+    let mut findings = Findings::default();
+    if query.name.as_ref().is_some_and(|name| name.chars().count() > MAX_JOB_NAME) {
+        findings.add("name", format!("it should have at most {MAX_JOB_NAME} characters"));
+    }
+    let name = findings.line("name", query.name, 4 * MAX_JOB_NAME);
+    let account = findings.line("account", query.account, 255);
+    findings.into_result()?;
+    Ok(JobQuery { name, account, ..query })
 }
 
 /// The scheduler's answer, or the last known one if the scheduler does not answer.

@@ -81,7 +81,8 @@ pub async fn a_tree_arrives_whole_over_a_cut_line_and_a_kill_of_the_process(live
     assert_eq!(hidden, "", "something stayed behind");
     let added = added.max(instance.peak_memory().saturating_sub(before));
     assert!(added < MAX_ADDED, "{} MiB", added / MIB);
-    api.remove("slurm", &folder).await;
+    // Too many files for a request.
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 async fn task(api: &Api, address: &str) -> Value {

@@ -93,21 +93,23 @@ pub async fn file(
     // The copy must not be readable by more users than the file; the missing permissions are added when it is complete.
     let attributes = Attributes::with_mode(rights.for_any_group() & 0o777);
     let create = Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes };
-    let to = match session.handle(&create).await {
-        Ok(handle) => handle,
-        Err(failure) => return Err(not_written(session, target, failure).await.beside(target)),
-    };
     let size = found.size.unwrap_or_default();
-    match content {
-        Some(content) => write(session, &to, target, 0, content, None).await.1?,
+    let to = match content {
+        Some(content) => {
+            let to = created(session, target, session.handle(&create).await).await?;
+            write(session, &to, target, 0, content, None).await.1?;
+            to
+        }
         None => {
             let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
-            let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
+            let (from, to) = session.two_handles(&open, &create).await.map_err(|failure| filesystem_error(source, failure))?;
+            let to = created(session, target, to).await?;
             if let Err(failure) = data(session, &from, &to, size).await {
                 return Err(not_written(session, target, failure).await);
             }
+            to
         }
-    }
+    };
     let copied = set_group(session, &to, target, &rights).await?;
     let acl = match rights.mode & 0o077 {
         0 => Acl::Same,
@@ -117,6 +119,14 @@ pub async fn file(
     let finished = finish(session, to, target, Some(&temporary.path), size, wanted).await;
     finished.map_err(|error| error.with_shown_path(&temporary.path, target))?;
     temporary.place(target, overwrite).await
+}
+
+/// The temporary file beside the target, or why it cannot be made.
+async fn created(session: &Session, target: &RemotePath, opened: Result<Handle, Failure>) -> Result<Handle, FilesystemError> {
+    match opened {
+        Ok(handle) => Ok(handle),
+        Err(failure) => Err(not_written(session, target, failure).await.beside(target)),
+    }
 }
 
 /// Copies the content of a file; one that has become shorter meanwhile is an error.

@@ -81,6 +81,16 @@ async fn the_jobs_that_a_filter_means_are_cancelled_and_named() {
 }
 
 #[tokio::test]
+async fn a_job_that_has_started_since_it_was_listed_is_not_cancelled_as_a_waiting_one() {
+    let jobs = |state| Reply::Jobs(vec![waiting("7", state)]);
+    let api = Api::new(vec![("alice: jobs ...", jobs("PENDING")), ("alice: jobs ...", jobs("RUNNING"))], vec![]);
+    let listed = api.get("/compute/daint/jobs").await.json();
+    assert_eq!(listed["jobs"][0]["status"]["state"], "PENDING");
+    let body = api.call(Method::DELETE, "/compute/daint/jobs?state=PENDING", None).await.json();
+    assert_eq!(body["results"], json!([]), "{body}");
+}
+
+#[tokio::test]
 async fn the_waiting_tasks_of_an_array_are_not_cancelled_together_with_those_that_run() {
     let jobs = vec![waiting("12", "PENDING"), waiting("12_1", "RUNNING")];
     let body = cancel("state=PENDING", vec![("alice: jobs ...", Reply::Jobs(jobs))]).await.json();

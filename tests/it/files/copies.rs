@@ -32,6 +32,7 @@ on_each_site!(
     nothing_is_copied_onto_itself_by_another_path,
     a_link_does_not_take_the_place_of_the_file_that_it_leads_to,
     of_several_that_go_to_one_name_one_arrives_and_no_other_is_lost,
+    many_copies_at_once_do_not_wait_for_each_other,
 );
 
 const KEEP: CopyOptions = CopyOptions { dereference: false, overwrite: false };
@@ -51,6 +52,16 @@ async fn a_file_is_copied_with_its_mode_and_times(site: Site) {
         assert!(fs::read(site.local(format!("copy of {name}"))).unwrap() == noise(length), "{name}");
     }
     assert_eq!(site.names().len(), 6, "{:?}", site.names());
+}
+
+/// As many as one session of SFTP has open files, of which each copy needs two.
+async fn many_copies_at_once_do_not_wait_for_each_other(site: Site) {
+    let source = site.write("source", noise(1_000));
+    let targets: Vec<RemotePath> = (0..64).map(|number| site.path(format!("copy {number}"))).collect();
+    let copies = targets.iter().map(|target| site.files.copy(&site.user, &source, target, KEEP));
+    for copied in join_all(copies).await {
+        copied.unwrap();
+    }
 }
 
 async fn a_link_is_copied_as_a_link_or_as_what_it_points_to(site: Site) {

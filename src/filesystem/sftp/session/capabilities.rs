@@ -66,7 +66,8 @@ impl Limits {
         };
         let handles = match usize::try_from(said.handles).unwrap_or(MAX_HANDLES) {
             0 => MAX_HANDLES,
-            said => said.min(MAX_HANDLES),
+            // A copy needs two at once: a server with one fails it itself.
+            said => said.clamp(2, MAX_HANDLES),
         };
         Self { read: block(said.read), write: block(said.write), handles }
     }

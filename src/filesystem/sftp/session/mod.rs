@@ -4,6 +4,7 @@
 //! waiting, and must not know what files are used for.
 
 mod capabilities;
+mod handle;
 mod incoming;
 mod tasks;
 
@@ -22,6 +23,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::protocol::{Malformed, Request, Response, ServerLimits, Status, encode_request};
 use crate::domain::bytes_to_text;
 use crate::ssh::ByteStream;
+
+pub use handle::Handle;
 
 use capabilities::{DEFAULT_BLOCK, Limits, MAX_HANDLES, ServerCapabilities};
 
@@ -136,20 +139,24 @@ impl Session {
 
     /// Asks for the server's limits. Until they are known, nothing is opened.
     async fn learn_limits(&mut self) -> Result<(), Failure> {
-        let permit = self.turn(&self.permits).await?;
+        let permit = self.turn(&self.permits, 1).await?;
         let (sender, receiver) = oneshot::channel();
         SessionState::send(&self.shared, Packet::of(&Request::Limits), Some(sender), permit)?;
         let (limits, handles, shared) = (Arc::clone(&self.limits), Arc::clone(&self.handles), Arc::clone(&self.shared));
         self._limits = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let Ok(reply) = receiver.await else { return };
-            let said = match reply.into_response() {
-                Response::ExtendedReply { data } => ServerLimits::decode(data).map_err(Failure::from),
-                Response::Status { status, message } => Err(Failure::Status(status, message)),
-                _ => Err(Failure::unexpected()),
+            let said = match receiver.await.map(Reply::into_response) {
+                Ok(Response::ExtendedReply { data }) => ServerLimits::decode(data).map_err(Failure::from),
+                Ok(Response::Status { status, message }) => Err(Failure::Status(status, message)),
+                Ok(_) => Err(Failure::unexpected()),
+                Err(_) => Err(Failure::Broken { sent: false }),
             };
             match said {
                 Ok(said) => handles.add_permits(limits.get_or_init(|| Limits::of(said)).handles),
-                Err(failure) => shared.end(failure),
+                Err(failure) => {
+                    shared.end(failure);
+                    // Those that wait for one try another session.
+                    handles.close();
+                }
             }
         })));
         Ok(())
@@ -225,20 +232,8 @@ impl Session {
         async move { done(&self.exchange(packet).await?) }
     }
 
-    /// Opens a file or directory; the handle closes when dropped. Do not wait for a second handle while holding one.
-    ///
-    /// # Errors
-    /// As [`Session::request`].
-    pub async fn handle(self: &Arc<Self>, request: &Request) -> Result<Handle, Failure> {
-        let permit = self.turn(&self.handles).await?;
-        match self.request(request).await? {
-            Response::Handle { handle } => Ok(Handle { bytes: handle, session: Some(self.clone()), permit: Some(permit) }),
-            _ => Err(Failure::unexpected()),
-        }
-    }
-
     async fn exchange(&self, packet: Packet) -> Result<Response, Failure> {
-        let permit = self.turn(&self.permits).await?;
+        let permit = self.turn(&self.permits, 1).await?;
         let (sender, receiver) = oneshot::channel();
         let sequence = SessionState::send(&self.shared, packet, Some(sender), permit)?;
         match self.reply(sequence, receiver).await?.into_response() {
@@ -247,8 +242,8 @@ impl Session {
         }
     }
 
-    async fn turn(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
-        let permit = timeout(self.timeouts.request, Arc::clone(permits).acquire_owned()).await;
+    async fn turn(&self, permits: &Arc<Semaphore>, number: u32) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = timeout(self.timeouts.request, Arc::clone(permits).acquire_many_owned(number)).await;
         permit.map_err(|_| Failure::Stalled(self.timeouts.request))?.map_err(|_| Failure::Broken { sent: false })
     }
 
@@ -281,50 +276,6 @@ fn done(response: &Response) -> Result<(), Failure> {
 impl Drop for Session {
     fn drop(&mut self) {
         self.shared.over.cancel();
-    }
-}
-
-/// An open file or directory of the server. Dropping it sends CLOSE without waiting for the reply.
-pub struct Handle {
-    bytes: Bytes,
-    session: Option<Arc<Session>>,
-    /// Given back once CLOSE is on its way, which the server takes before whatever is opened next.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Handle {
-    /// The server's name for it.
-    pub fn bytes(&self) -> Bytes {
-        self.bytes.clone()
-    }
-
-    /// Closes it and waits for the server's word that all went well.
-    ///
-    /// # Errors
-    /// As [`Session::request`].
-    pub async fn close(mut self) -> Result<(), Failure> {
-        match self.session.take() {
-            Some(session) => session.command(&Request::Close { handle: self.bytes.clone() }).await,
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        let request = Request::Close { handle: self.bytes.clone() };
-        if let Ok(permit) = session.permits.clone().try_acquire_owned() {
-            // Where the session has ended, the server has closed the handle already.
-            let _ = SessionState::send(&session.shared, Packet::of(&request), None, permit);
-        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let opened = self.permit.take();
-            runtime.spawn(async move {
-                // What comes of it does not matter: a session that fails takes its open files with it.
-                let _ = session.command(&request).await;
-                drop(opened);
-            });
-        }
     }
 }
 
