@@ -193,6 +193,9 @@ pub enum FilesystemError {
     /// Members of an archive may be in their places, but not all are.
     #[error("{}; other members may be in their places already", .0.public_message())]
     PartlyPlaced(Box<Self>),
+    /// A change was made, and what is there now could not be looked at.
+    #[error("{}; the change itself was made", .0.public_message())]
+    AfterChange(Box<Self>),
     /// A move to another file system whose source could not be removed whole.
     #[error("{0}: it could not be removed whole; its copy at the new name is complete")]
     SourceRemains(RemotePath),
@@ -233,7 +236,7 @@ impl FilesystemError {
             Self::TooSlow { instead, .. } => Some(*instead),
             Self::TooManyEntries { .. } => Some(Alternative::ListInPages),
             Self::Sizeless(_) => Some(Alternative::ReadFromOffset),
-            Self::PartlyPlaced(reason) => reason.alternative(),
+            Self::PartlyPlaced(reason) | Self::AfterChange(reason) => reason.alternative(),
             _ => None,
         }
     }
@@ -286,6 +289,7 @@ impl FilesystemError {
             Self::NoSpace(found) => Self::NoSpace(path(found)),
             Self::NotWritten { path: found, reason } => Self::NotWritten { path: path(found), reason: text(reason) },
             Self::PartlyPlaced(reason) => Self::PartlyPlaced(Box::new(reason.with_shown_path(hidden, shown))),
+            Self::AfterChange(reason) => Self::AfterChange(Box::new(reason.with_shown_path(hidden, shown))),
             Self::Incomplete { first, count } => Self::Incomplete { first: path(first), count },
             Self::Command(CommandError::Exit { exit, stderr }) => Self::Command(CommandError::Exit { exit, stderr: text(stderr) }),
             Self::Command(CommandError::Output { program, reason }) => {
@@ -341,7 +345,7 @@ impl Classify for FilesystemError {
             Self::TooLarge(_) | Self::TooManyEntries { .. } => Kind::TooLarge,
             Self::TooSlow { .. } => Kind::RemoteTimeout,
             Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
-            Self::PartlyPlaced(reason) => reason.kind(),
+            Self::PartlyPlaced(reason) | Self::AfterChange(reason) => reason.kind(),
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
             Self::Sftp { .. } => Kind::Internal,
@@ -359,14 +363,14 @@ impl Classify for FilesystemError {
     fn is_final(&self) -> bool {
         match self {
             Self::TooSlow { .. } => true,
-            Self::PartlyPlaced(reason) => reason.is_final(),
+            Self::PartlyPlaced(reason) | Self::AfterChange(reason) => reason.is_final(),
             _ => self.wrapped().is_some_and(Classify::is_final),
         }
     }
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::PartlyPlaced(_) | Self::SourceRemains(_) => Some(true),
+            Self::PartlyPlaced(_) | Self::AfterChange(_) | Self::SourceRemains(_) => Some(true),
             _ => self.wrapped().and_then(Classify::maybe_effected),
         }
     }

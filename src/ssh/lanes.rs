@@ -223,37 +223,12 @@ fn in_line(line: &CommandLine) -> Result<Program, TransportError> {
     Program::in_line(line).ok_or_else(|| TransportError::Refused(PLAIN_ONLY.to_owned()))
 }
 
-/// The attempts of one request.
-#[derive(Default)]
-struct Tries {
-    queued: bool,
-    renewed: bool,
-    refusals: u32,
-    dead: usize,
-}
-
-impl Tries {
-    fn queueing(&self) -> Queueing {
-        if self.queued { Queueing::Bypass } else { Queueing::Join }
-    }
-}
-
-#[async_trait]
-impl Transport for Lanes {
-    async fn credential_version(&self, principal: &Principal) -> Result<CredentialVersion, TransportError> {
-        Ok(CredentialVersion::of(&self.credentials.credential(principal).await?))
-    }
-
-    fn needs_token(&self) -> bool {
-        self.credentials.needs_token()
-    }
-
-    #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.system(), user = %principal.username))]
-    async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
+impl Lanes {
+    /// Runs a command, at most twice. `sent` is set when an attempt may have run and another one follows.
+    async fn attempt(&self, principal: &Principal, exec: Exec, sent: &mut bool) -> Result<RawOutput, TransportError> {
         let limits = exec.limits.unwrap_or_else(|| self.limits());
         let deadline = Instant::now() + self.queue_time(limits.execution);
         let lane = self.lane(principal, LaneKind::Control).await?;
-        let mut again = exec.idempotent;
         loop {
             // A command with limits of its own may take long; the cost of starting it is then negligible.
             let kept = self.target().config.keep_shells && exec.limits.is_none();
@@ -290,13 +265,46 @@ impl Transport for Lanes {
                 // It has ended since its last command.
                 ExecOutcome::NotBegun(_) => add(&self.target().counters.retries),
                 // It may have run. Only a command that may run twice, and of which nothing was seen, is sent again, once.
-                ExecOutcome::Broken { heard: false } if again => {
-                    again = false;
+                ExecOutcome::Broken { heard: false } if exec.idempotent && !*sent => {
+                    *sent = true;
                     add(&self.target().counters.retries);
                 }
                 ExecOutcome::Broken { .. } => return Err(TransportError::Broken { sent: true }),
             }
         }
+    }
+}
+
+/// The attempts of one request.
+#[derive(Default)]
+struct Tries {
+    queued: bool,
+    renewed: bool,
+    refusals: u32,
+    dead: usize,
+}
+
+impl Tries {
+    fn queueing(&self) -> Queueing {
+        if self.queued { Queueing::Bypass } else { Queueing::Join }
+    }
+}
+
+#[async_trait]
+impl Transport for Lanes {
+    async fn credential_version(&self, principal: &Principal) -> Result<CredentialVersion, TransportError> {
+        Ok(CredentialVersion::of(&self.credentials.credential(principal).await?))
+    }
+
+    fn needs_token(&self) -> bool {
+        self.credentials.needs_token()
+    }
+
+    #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.system(), user = %principal.username))]
+    async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
+        let mut sent = false;
+        let result = self.attempt(principal, exec, &mut sent).await;
+        result.map_err(|error| if sent { error.of_second_attempt() } else { error })
     }
 
     async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {

@@ -250,6 +250,9 @@ pub enum TransportError {
         /// False when provably nothing was sent.
         sent: bool,
     },
+    /// A second attempt failed; the first one was sent, and may have had its effect.
+    #[error("{0}")]
+    SecondAttempt(Box<Self>),
     /// What the commands run in could not be started or reached.
     #[error("the files cannot be reached: {reason}")]
     Unreachable {
@@ -268,9 +271,18 @@ pub enum TransportError {
     Output(usize),
 }
 
+impl TransportError {
+    /// The error of a second attempt, after a first one that was sent.
+    #[must_use]
+    pub fn of_second_attempt(self) -> Self {
+        if self.maybe_effected() == Some(true) { self } else { Self::SecondAttempt(Box::new(self)) }
+    }
+}
+
 impl Classify for TransportError {
     fn kind(&self) -> Kind {
         match self {
+            Self::SecondAttempt(error) => error.kind(),
             Self::Credential(source) => source.kind(),
             Self::Key { .. } | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => {
                 Kind::DependencyFailed
@@ -291,6 +303,7 @@ impl Classify for TransportError {
     fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
             Self::Credential(source) => Some(source),
+            Self::SecondAttempt(error) => Some(&**error),
             _ => None,
         }
     }
@@ -298,7 +311,7 @@ impl Classify for TransportError {
     fn maybe_effected(&self) -> Option<bool> {
         match self {
             Self::Broken { sent } | Self::Unreachable { sent, .. } => Some(*sent),
-            Self::Execution(_) | Self::Output(_) => Some(true),
+            Self::Execution(_) | Self::Output(_) | Self::SecondAttempt(_) => Some(true),
             Self::Credential(_)
             | Self::Key { .. }
             | Self::Connect(_)

@@ -41,6 +41,10 @@ pub struct Pack<'a> {
 impl RemoteCommand for Pack<'_> {
     type Output = ();
 
+    fn idempotent(&self) -> bool {
+        false
+    }
+
     fn command_line(&self) -> CommandLine {
         let script = if self.options.match_pattern.is_some() { PACK_MATCHING } else { PACK };
         let line = command(self.seconds).flag("sh -c").arg(with_functions(script)).flag("sh");

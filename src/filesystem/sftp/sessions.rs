@@ -120,14 +120,19 @@ impl Sessions {
     where
         F: Future<Output = Result<T, FilesystemError>>,
     {
-        let mut again = true;
-        loop {
-            let session = self.control(principal).await?;
-            match operation(Arc::clone(&session)).await {
-                Err(FilesystemError::Transport(TransportError::Broken { sent })) if again && (idempotent || !sent) => again = false,
-                result => return explained(&session, result).await,
-            }
+        let mut session = self.control(principal).await?;
+        let mut result = operation(Arc::clone(&session)).await;
+        if let Err(FilesystemError::Transport(TransportError::Broken { sent })) = result
+            && (idempotent || !sent)
+        {
+            let second = |error| match error {
+                FilesystemError::Transport(error) if sent => FilesystemError::Transport(error.of_second_attempt()),
+                error => error,
+            };
+            session = self.control(principal).await.map_err(second)?;
+            result = operation(Arc::clone(&session)).await.map_err(second);
         }
+        explained(&session, result).await
     }
 
     async fn owner(&self, principal: &Principal) -> Result<Owner, FilesystemError> {
