@@ -10,12 +10,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use moka::future::Cache;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::FilesystemError;
 use crate::domain::{RemotePath, Username};
+use crate::error::{Classify, Kind};
 
 /// The time for which a drain waits for the removal of temporary files.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,6 +27,9 @@ const USER_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The maximum number of directories, and users, whose last search is remembered.
 const MAX_REMEMBERED: u64 = 10_000;
+
+/// The pauses before further attempts to remove a temporary file of a cluster that cannot be reached: about as long as a restart of its SSH server.
+const REMOVAL_PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// What the names of all hidden files have before what is random in them.
 const MARK: &str = ".goldcrest-";
@@ -99,10 +103,13 @@ struct Tracking {
     searching: Cache<Username, ()>,
 }
 
+/// Removes a temporary file.
+type Removal = Box<dyn Fn() -> BoxFuture<'static, Result<(), FilesystemError>> + Send + Sync>;
+
 /// A temporary file, from before it is made. Dropped before it was placed, it is removed.
 pub struct Temporary {
     temporaries: Temporaries,
-    removal: Option<BoxFuture<'static, Result<(), FilesystemError>>>,
+    removal: Option<Removal>,
     _token: TaskTrackerToken,
 }
 
@@ -115,8 +122,12 @@ impl Temporaries {
     }
 
     /// A file that is about to be made, and is removed by `removal`.
-    pub fn add(&self, removal: impl Future<Output = Result<(), FilesystemError>> + Send + 'static) -> Temporary {
-        Temporary { temporaries: self.clone(), removal: Some(removal.boxed()), _token: self.0.tracker.token() }
+    pub fn add<F>(&self, removal: impl Fn() -> F + Send + Sync + 'static) -> Temporary
+    where
+        F: Future<Output = Result<(), FilesystemError>> + Send + 'static,
+    {
+        let removal: Removal = Box::new(move || removal().boxed());
+        Temporary { temporaries: self.clone(), removal: Some(removal), _token: self.0.tracker.token() }
     }
 
     /// Whether to search this directory now for the user's abandoned files.
@@ -152,10 +163,16 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let Some(removal) = self.removal.take().filter(|_| tokio::runtime::Handle::try_current().is_ok()) else { return };
         self.temporaries.spawn(async move {
-            match removal.await {
-                // The file had not been created yet.
-                Ok(()) | Err(FilesystemError::NotFound(_)) => {}
-                Err(error) => tracing::warn!(%error, "could not remove the temporary file of a write that failed"),
+            let mut pauses = REMOVAL_PAUSES.into_iter();
+            loop {
+                match removal().await {
+                    // The file had not been created yet.
+                    Ok(()) | Err(FilesystemError::NotFound(_)) => return,
+                    Err(error) => match pauses.next().filter(|_| error.kind() == Kind::DependencyFailed) {
+                        Some(pause) => sleep(pause).await,
+                        None => return tracing::warn!(%error, "could not remove the temporary file of a write that failed"),
+                    },
+                }
             }
         });
     }
@@ -164,23 +181,46 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ssh::TransportError;
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_what_is_being_written_or_removed_and_for_nothing_that_is_in_its_place() {
         let temporaries = Temporaries::new();
-        let (removed, was_removed) = tokio::sync::oneshot::channel();
-        let cut = temporaries.add(async move {
-            tokio::time::sleep(SETTLE_TIMEOUT / 2).await;
-            removed.send(()).unwrap();
-            Ok(())
+        let (removed, mut was_removed) = tokio::sync::mpsc::unbounded_channel();
+        let cut = temporaries.add(move || {
+            let removed = removed.clone();
+            async move {
+                sleep(SETTLE_TIMEOUT / 2).await;
+                removed.send(()).unwrap();
+                Ok(())
+            }
         });
-        temporaries.add(std::future::pending()).placed();
+        temporaries.add(std::future::pending).placed();
         tokio::spawn(async move {
-            tokio::time::sleep(SETTLE_TIMEOUT / 4).await;
+            sleep(SETTLE_TIMEOUT / 4).await;
             drop(cut);
         });
         temporaries.settle().await;
-        was_removed.await.unwrap();
+        was_removed.recv().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_of_a_cluster_that_is_away_for_a_moment_is_removed_when_it_is_back() {
+        let temporaries = Temporaries::new();
+        let (tried, mut attempts) = tokio::sync::mpsc::unbounded_channel();
+        let back = tokio::time::Instant::now() + Duration::from_secs(5);
+        drop(temporaries.add(move || {
+            let tried = tried.clone();
+            async move {
+                let is_back = tokio::time::Instant::now() > back;
+                tried.send(is_back).unwrap();
+                let away = || TransportError::Connect("connection refused".to_owned()).into();
+                if is_back { Ok(()) } else { Err(away()) }
+            }
+        }));
+        temporaries.0.tracker.close();
+        temporaries.0.tracker.wait().await;
+        assert_eq!([attempts.recv().await, attempts.recv().await, attempts.recv().await], [Some(false), Some(false), Some(true)]);
     }
 
     #[test]

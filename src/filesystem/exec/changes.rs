@@ -133,7 +133,8 @@ impl CommandFiles {
         target: &RemotePath,
         command: impl Future<Output = Result<T, FilesystemError>>,
     ) -> Result<T, FilesystemError> {
-        let registered = self.temporaries.add(self.clone().discard_folder(principal.clone(), temporary.clone()));
+        let (files, user, folder) = (self.clone(), principal.clone(), temporary.clone());
+        let registered = self.temporaries.add(move || files.clone().discard_folder(user.clone(), folder.clone()));
         let result = command.await;
         let is_cut = result.as_ref().is_err_and(|error| match error {
             FilesystemError::Transport(error) => error.maybe_effected() == Some(true),

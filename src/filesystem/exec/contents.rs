@@ -170,7 +170,8 @@ impl Contents for CommandFiles {
         };
         let content = archive_head::in_format(content, target, format).await?;
         let folder = if exists { temporary_in(target) } else { temporary_beside(target) };
-        let temporary = self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone()));
+        let (files, user, path) = (self.clone(), principal.clone(), folder.clone());
+        let temporary = self.temporaries.add(move || files.clone().discard_folder(user.clone(), path.clone()));
         let content = if format == ArchiveFormat::Tar { streamed::with_its_end(content, target.clone()) } else { content };
         let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format, exists)).await?;
         let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
@@ -277,7 +278,8 @@ impl CommandFiles {
         options: UploadOptions,
     ) -> Result<(), FilesystemError> {
         let beside = temporary_beside(target);
-        let temporary = self.temporaries.add(self.clone().discard(principal.clone(), beside.clone()));
+        let (files, user, path) = (self.clone(), principal.clone(), beside.clone());
+        let temporary = self.temporaries.add(move || files.clone().discard(user.clone(), path.clone()));
         let mut stream = self.transport.stream(principal, &scripts::receive(&beside, is_private)).await?;
         let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
         drop(stream);

@@ -206,12 +206,14 @@ pub struct Resolve<'a> {
 }
 
 /// Ends the script, with an error, where its first parameter is a link, or leads to one, of another user than root, to where there is nothing: through
-/// it, a file would be created.
+/// it, a file would be created. The same if there is a file, and the link is in a directory in which all users may create links and only their owners
+/// remove them.
 macro_rules! own_links {
     () => {
         concat!(
-            r#"l=$1 n=0; while [ ! -e "$1" ] && [ -L "$l" ] && [ $n -lt 40 ]; do case $(stat --format=%u -- "$l") in 0 | "$(id -u)") ;; "#,
-            r#"*) echo "$1: Permission denied" >&2; exit 1;; esac; t=$(readlink -n -- "$l" && echo .) || exit; t=${t%.} n=$((n + 1)); "#,
+            r#"l=$1 n=0; while [ -L "$l" ] && [ $n -lt 40 ]; do o=$(stat --format=%u -- "$l"); case $o in 0 | "$(id -u)") ;; "#,
+            r#"*) d=; [ ! -e "$1" ] || d=$(stat --format="%A %u" -- "${l%/*}/."); case $d in ????????w[tT]" $o") ;; "" | ????????w[tT]*) "#,
+            r#"echo "$1: Permission denied" >&2; exit 1;; esac;; esac; t=$(readlink -n -- "$l" && echo .) || exit; t=${t%.} n=$((n + 1)); "#,
             r#"case $t in /*) l=$t;; *) l=${l%/*}/$t;; esac; done; "#
         )
     };

@@ -172,8 +172,8 @@ struct UnplacedCopy {
 impl UnplacedCopy {
     fn new(session: &Arc<Session>, context: CopyContext<'_>, target: &RemotePath) -> Self {
         let path = temporary_beside(target);
-        let removal = discard(Arc::clone(context.sessions), context.principal.clone(), Arc::clone(session), path.clone());
-        Self { session: Arc::clone(session), path, temporary: context.exec.temporaries.add(removal) }
+        let temporary = context.exec.temporaries.add(discard(context.sessions, context.principal, session, &path));
+        Self { session: Arc::clone(session), path, temporary }
     }
 
     async fn place(self, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
@@ -23,13 +24,19 @@ use crate::filesystem::rights::{Acl, Rights};
 use crate::filesystem::temporary::temporary_beside;
 use crate::filesystem::{ContentStream, FilesystemError, Placed, UploadOptions};
 
-/// Removes the temporary file of an upload or a copy: on another session where its own is broken.
-pub async fn discard(
-    sessions: Arc<Sessions>,
-    principal: Principal,
-    session: Arc<Session>,
-    path: RemotePath,
-) -> Result<(), FilesystemError> {
+/// Removes the temporary file of an upload or a copy, each time that it is called.
+pub fn discard(
+    sessions: &Arc<Sessions>,
+    principal: &Principal,
+    session: &Arc<Session>,
+    path: &RemotePath,
+) -> impl Fn() -> BoxFuture<'static, Result<(), FilesystemError>> + Send + Sync + use<> {
+    let (sessions, principal, session, path) = (Arc::clone(sessions), principal.clone(), Arc::clone(session), path.clone());
+    move || remove(Arc::clone(&sessions), principal.clone(), Arc::clone(&session), path.clone()).boxed()
+}
+
+/// Removes a file: on another session where its own is broken.
+async fn remove(sessions: Arc<Sessions>, principal: Principal, session: Arc<Session>, path: RemotePath) -> Result<(), FilesystemError> {
     let request = &Request::Remove { path: bytes(&path) };
     // On the same session the server takes it after all that was written there.
     match session.command(request).await {
@@ -113,8 +120,7 @@ impl Upload<'_> {
         let temporary_path = temporary_beside(path);
         let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes: target.creation(0) };
         // Registered before it exists: an OPEN whose reply is not awaited may have created it.
-        let removal = discard(self.sessions.clone(), self.principal.clone(), session.clone(), temporary_path.clone());
-        let temporary = self.exec.temporaries.add(removal);
+        let temporary = self.exec.temporaries.add(discard(self.sessions, self.principal, session, &temporary_path));
         let handle = match session.handle(&request).await {
             Ok(handle) => handle,
             Err(failure) => return Err(not_written(session, path, failure).await.beside(path)),

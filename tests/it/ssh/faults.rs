@@ -262,6 +262,18 @@ async fn a_command_that_may_have_run_is_not_sent_again_unless_it_may_run_twice()
 }
 
 #[tokio::test]
+async fn a_second_attempt_that_cannot_be_made_does_not_say_that_nothing_happened() {
+    let double = Double::start(Behaviour { accept_logins: Some(1), ..Behaviour::default() }).await;
+    let lanes = to(&double);
+    let error = exec(&lanes, "ada", idempotent("cut")).await.unwrap_err();
+    assert_eq!(double.record.commands.load(SeqCst), 1);
+    assert_eq!(error.maybe_effected(), Some(true), "{error:?}");
+    // Nothing of this one was sent.
+    let error = exec(&lanes, "ada", idempotent("cut")).await.unwrap_err();
+    assert_eq!(error.maybe_effected(), Some(false), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_changed_credential_retires_the_connections_of_the_old_one() {
     let double = Double::start(Behaviour::default()).await;
     let (old, new) = (new_key(), new_key());
