@@ -75,9 +75,8 @@ pub async fn begin(source: &Access, target: &Access, request: CopyRequest<'_>) -
     let (from, to) = (place(source, &from), place(target, &to));
     let change = Change::begin(target, Action::TransfersCopyToBegin, format!("{from} to {to}"));
     let stored = StoredTask::new(&target.requester(), from, to, request.overwrite);
-    tasks.know(&stored, Some(&target.requester().principal));
     let max = target.state().limits.max_tasks;
-    let added = tasks.add(stored, max).await.map_err(ServiceError::from);
+    let added = tasks.add(stored, &target.requester().principal, max).await.map_err(ServiceError::from);
     change.end(added.and_then(|task| task.ok_or_else(|| too_many(max))))
 }
 

@@ -47,12 +47,18 @@ type PresentGate = Arc<dyn Fn() -> Gate + Send + Sync>;
 pub async fn run(gate: impl Fn() -> Gate + Send + Sync + 'static, stop: CancellationToken) {
     let gate: PresentGate = Arc::new(gate);
     let Some(tasks) = gate().state().tasks else { return };
-    let (mut work, failure) = (JoinSet::new(), Recurring::default());
+    let (mut work, failure, mut last_forgotten) = (JoinSet::new(), Recurring::default(), Instant::now());
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = work.join_next() => report_panic(ended),
             () = tasks.wait() => {}
+        }
+        if last_forgotten.elapsed() > tasks.timing().forget {
+            last_forgotten = Instant::now();
+            if let Err(error) = tasks.forget_idle().await {
+                tracing::debug!(error = %ErrorChain(&error), "the users without tasks could not be looked for");
+            }
         }
         let free = MAX_RUNNING.saturating_sub(work.len());
         match if free == 0 { Ok(Vec::new()) } else { tasks.take_due(free).await } {
@@ -117,15 +123,12 @@ async fn work(tasks: &Tasks, gate: &PresentGate, id: &str, holder: &str, stop: C
         return tasks.put(id, &task, Some(tasks.timing().first_pause)).await;
     }
     let under_way = tasks.begin(id, &task);
-    tasks.know(&task, None);
+    tasks.know(&task);
     let mut attempt = Attempt { tasks, gate, id, holder, task, stop, under_way };
     attempt.run().await?;
     let Attempt { task, under_way, .. } = attempt;
     drop(under_way);
-    if task.state.is_final() {
-        tasks.forget_user(&task);
-    }
-    Ok(())
+    if task.state.is_final() { tasks.forget_if_idle(task.username()).await } else { Ok(()) }
 }
 
 /// Work on a task until it ends, or does not go on for now.

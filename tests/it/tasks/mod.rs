@@ -39,6 +39,7 @@ const TIMING: Timing = Timing {
     save: Duration::from_millis(50),
     lease: Duration::from_secs(2),
     recheck: Duration::from_millis(50),
+    forget: Duration::from_millis(50),
     first_pause: Duration::from_millis(100),
     max_pause: Duration::from_millis(400),
     give_up: Duration::from_secs(600),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::Method;
@@ -103,6 +104,29 @@ async fn where_credentials_need_a_token_a_copy_waits_for_a_newer_one_of_its_user
     process.ends(&address, "completed").await;
     assert!(std::fs::read(site.to("copy")).unwrap() == noise(24 << 20));
     assert_eq!(site.names(""), ["copy"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_keeps_the_token_that_it_needs_when_others_of_its_user_end() {
+    let mut site = Site::new();
+    // The third one waits for this time, in which the others end.
+    site.timing.first_pause = Duration::from_secs(1);
+    for name in ["a", "b", "c"] {
+        std::fs::write(site.from(name), noise(1 << 20)).unwrap();
+    }
+    let slow = Relay { needs_token: true, ..Relay::slow() };
+    let process = site.process(Way::over(Arc::new(slow)), Way::sftp());
+    let mut other = site.process(Way::sftp(), Way::sftp());
+    other.stop.cancel();
+    (&mut other.worker).await.unwrap();
+    let mut addresses = Vec::new();
+    for name in ["a", "b", "c"] {
+        addresses.push(process.begin(site.request(name, name)).await);
+    }
+    for address in addresses {
+        let task = other.until(&address, |task| task["isFinal"] == true || task["state"] == "waiting").await;
+        assert_eq!(task["state"], "completed", "{task}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
