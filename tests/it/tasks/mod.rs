@@ -2,11 +2,13 @@
 
 mod copies;
 mod faults;
+mod modes;
 mod openssh;
 mod refusals;
 pub mod relay;
 mod restarts;
 pub mod rights;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

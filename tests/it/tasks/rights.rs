@@ -66,6 +66,25 @@ async fn the_next_process_goes_on_only_with_both_rights() {
     }
 }
 
+#[tokio::test]
+async fn a_copy_whose_right_to_the_target_is_gone_leaves_its_line_in_the_audit_trail() {
+    let (records, _guard) = crate::support::records::records();
+    let site = Site::new();
+    std::fs::write(site.from("a"), "content").unwrap();
+    let first = site.process(Way::sftp(), Way::sftp());
+    first.stop.cancel();
+    let address = first.begin(site.request("a", "copy")).await;
+    let withdrawn = Arc::new(Withdrawn(Relation::Write, AtomicBool::new(true)));
+    let second = site.process_with(Way::sftp(), Way::sftp(), withdrawn);
+    second.ends(&address, "failed").await;
+    let lines = records.of("audit");
+    let object = format!("daint:{} to eiger:{}", site.from("a").display(), site.to("copy").display());
+    let end = lines.iter().find(|line| line.contains("action=\"transfers.copy_to\"")).unwrap_or_else(|| panic!("{lines:#?}"));
+    for part in ["outcome=\"failed\"", "user=alice", "system=eiger", &object] {
+        assert!(end.contains(part), "{part}: {end}");
+    }
+}
+
 /// Begins a copy with a token that ends in two seconds.
 async fn begin_with_a_short_token(site: &Site, process: &Process) -> String {
     let body = Some(site.request("large", "copy"));
