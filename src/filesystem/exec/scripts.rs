@@ -254,8 +254,7 @@ fn found(line: &str) -> Option<Found> {
 }
 
 /// Parameters: file, target, its size, what has to be at the target: `new`, or `SIZE MTIME INODE`, or nothing; the mode where nothing is there, or
-/// nothing. Exit statuses: 8 when the
-/// name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
+/// nothing. Exit statuses: 8 when the name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
 const PLACE: &str = concat!(
     r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { is_only_name "$1" || exit 8; "#,
     r#"[ "$(stat -L --format=%s /dev/fd/3)" = "$3" ] || exit 10; "#,
