@@ -25,6 +25,16 @@ pub trait Changes: Send + Sync {
     /// Makes a directory; with `parents`, those above it too, and it is no error when it exists.
     async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError>;
 
+    /// Makes a directory with these permissions (`0777`), and with more at no moment. That it gives its group to what is made in it stays.
+    async fn mkdir_with_mode(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError>;
+
+    /// Sets the permissions (`0777`) of a directory, never through a link; its special bits stay. Where no command can be run, one that is open to
+    /// no more users than these permissions say is left as it is.
+    ///
+    /// # Errors
+    /// [`FilesystemError::Changed`] if the name is not that of a directory.
+    async fn set_directory_mode(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError>;
+
     /// Makes the symbolic link `link` that points to `target`.
     async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError>;
 

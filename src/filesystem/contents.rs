@@ -57,11 +57,18 @@ pub trait Contents: Send + Sync {
         options: UploadOptions,
     ) -> Result<Placed, FilesystemError>;
 
-    /// Creates an empty file in the directory of `target`, which grows into its new content.
+    /// Creates an empty file in the directory of `target`, which grows into its new content. One that `is_private` is open to its owner alone; others
+    /// to no more users than the file that is there.
     ///
     /// # Errors
     /// If it exists, the target is not a regular file, or the cluster does not allow it.
-    async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError>;
+    async fn begin_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        target: &RemotePath,
+        is_private: bool,
+    ) -> Result<(), FilesystemError>;
 
     /// Adds content to such a file, which must have `offset` bytes, up to `length` bytes in total. Returns its new size.
     ///
@@ -76,8 +83,7 @@ pub trait Contents: Send + Sync {
         options: PartOptions,
     ) -> Result<u64, FilesystemError>;
 
-    /// Puts such a file, which must have `size` bytes and only one name, in the place of `target`, with the permissions of
-    /// the file that it replaces.
+    /// Puts such a file in the place of `target`, with the permissions of the file that it replaces.
     ///
     /// # Errors
     /// As [`Contents::upload`].
@@ -86,8 +92,7 @@ pub trait Contents: Send + Sync {
         principal: &Principal,
         part: &RemotePath,
         target: &RemotePath,
-        size: u64,
-        expected: Expected,
+        options: PlaceOptions,
     ) -> Result<Placed, FilesystemError>;
 
     /// Packs a directory with its content, or a file, into an archive that is streamed while it is created.
@@ -164,6 +169,24 @@ pub struct PartOptions {
     pub length: u64,
     /// Whether content that fails is removed again.
     pub all_or_nothing: bool,
+}
+
+/// The options for putting a growing file in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceOptions {
+    /// The size that it must have.
+    pub size: u64,
+    /// The expected state of the target.
+    pub expected: Expected,
+    /// The permissions (`0777`) that it gets where it replaces nothing, and if absent those that it has. A server that sets none leaves it as it is.
+    pub mode: Option<u32>,
+}
+
+impl PlaceOptions {
+    /// For a file of this size, whose permissions stay as they are where it replaces nothing.
+    pub fn new(size: u64, expected: Expected) -> Self {
+        Self { size, expected, mode: None }
+    }
 }
 
 /// A file's content on its way out.

@@ -94,6 +94,27 @@ pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Res
     }
 }
 
+/// Records the end of a change whose requester has no permission on the cluster any more, or cannot be asked about.
+pub(super) fn ended(requester: &Requester, system: &SystemName, action: Action, object: &str, outcome: ChangeOutcome) {
+    let Requester { principal, request_id, address } = requester;
+    let (action, outcome) = (action.name(), outcome.name());
+    tracing::info!(
+        target: "audit",
+        user = %principal.username,
+        subject = principal.subject.as_str(),
+        client = principal.client_id.as_deref(),
+        validator = principal.validator_name(),
+        %system,
+        action,
+        object,
+        outcome,
+        request_id = &**request_id,
+        client_address = address.map(tracing::field::display),
+        "{action} by {} on {system}: {outcome}",
+        principal.username,
+    );
+}
+
 fn milliseconds(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Alternative, RemotePath};
 use crate::error::{Classify, Kind};
-use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
+use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions, PlaceOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
@@ -118,7 +118,7 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<ResumableUpload, S
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
     change
-        .end(files.begin_part(access.principal(), &part, &target).await)
+        .end(files.begin_part(access.principal(), &part, &target, false).await)
         .map_err(|error| directory_in_place(error.with_shown_path(&part, &target)))?;
     if length == 0
         && let Err(error) = place(access, &upload, &target, &part).await
@@ -324,7 +324,7 @@ pub async fn remove(access: &Access, upload: &ResumableUpload) -> Result<(), Ser
 async fn place(access: &Access, upload: &ResumableUpload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesUpload, target.to_text());
-    let placed = files.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
+    let placed = files.place_part(access.principal(), part, target, PlaceOptions::new(upload.length, upload.expected())).await;
     change.end(placed).map(drop).map_err(|error| ServiceError::unless(error, upload.expected()))
 }
 

@@ -26,6 +26,8 @@ pub enum What<'a> {
     MakeDirectory {
         parents: bool,
     },
+    /// With these permissions.
+    MakeDirectoryWithMode(u32),
     LinkTo(&'a RemotePath),
     Remove,
     /// Removes something of our own that never got to its place, also directories that their owner may not write to.
@@ -46,6 +48,8 @@ impl RemoteCommand for ChangeCommand<'_> {
             What::Owner { user, group } => line.flag("chown --").arg(format!("{user}:{group}")),
             What::MakeDirectory { parents: true } => line.flag("mkdir -p --"),
             What::MakeDirectory { parents: false } => line.flag("mkdir --"),
+            // The mode goes with the call that makes it, so that it is never open to more. With fewer than five digits the special bits stay.
+            What::MakeDirectoryWithMode(mode) => line.flag("mkdir").option("--mode", format!("{:03o}", mode & 0o777)).flag("--"),
             What::LinkTo(target) => line.flag("ln -s -T --").arg(target.as_bytes()),
             What::Touch => line.flag("sh -c").flag(TOUCH),
             // Not -f, for which a path that does not exist is no error.

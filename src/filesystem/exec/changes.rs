@@ -6,6 +6,7 @@ use super::CommandFiles;
 use super::archive::{CheckArchiveTarget, Pack, Unpack};
 use super::change::What;
 use super::copy::{Copy, Move};
+use super::rights::SetDirectory;
 use crate::domain::{Alternative, FileMode, Principal, RemotePath};
 use crate::error::Classify;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
@@ -34,6 +35,14 @@ impl Changes for CommandFiles {
 
     async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
         self.change(principal, path, What::MakeDirectory { parents }).await
+    }
+
+    async fn mkdir_with_mode(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        self.change(principal, path, What::MakeDirectoryWithMode(mode)).await
+    }
+
+    async fn set_directory_mode(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        self.run(principal, &[path], &SetDirectory { seconds: self.seconds(), path, mode }).await
     }
 
     async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {

@@ -19,7 +19,7 @@ use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions,
-    Placed, UploadOptions, regular,
+    PlaceOptions, Placed, UploadOptions, regular,
 };
 use crate::ssh::CommandError;
 
@@ -88,10 +88,17 @@ impl Contents for CommandFiles {
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
     }
 
-    async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
+    async fn begin_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        target: &RemotePath,
+        is_private: bool,
+    ) -> Result<(), FilesystemError> {
         let (_, found) = self.target(principal, target, Expected::Anything).await?;
         self.sweep(principal, target);
-        self.run(principal, &[part, target], &Resize { seconds: self.seconds(), part, to: None, private: found.is_some() }).await
+        self.run(principal, &[part, target], &Resize { seconds: self.seconds(), part, to: None, private: is_private || found.is_some() })
+            .await
     }
 
     async fn extend_part(
@@ -136,11 +143,10 @@ impl Contents for CommandFiles {
         principal: &Principal,
         part: &RemotePath,
         target: &RemotePath,
-        size: u64,
-        expected: Expected,
+        options: PlaceOptions,
     ) -> Result<Placed, FilesystemError> {
-        let (real, found) = self.target(principal, target, expected).await?;
-        self.place(principal, part, &real, size, expected).await?;
+        let (real, found) = self.target(principal, target, options.expected).await?;
+        self.place(principal, part, &real, options).await?;
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
     }
 
@@ -288,7 +294,7 @@ impl CommandFiles {
             let error = answer.lines().find_map(|line| line_error(line, &[target]));
             return Err(shown(error.unwrap_or_else(|| scripts::not_written(target, sent, answer))));
         }
-        self.place(principal, &beside, target, sent, options.expected).await.map_err(shown)?;
+        self.place(principal, &beside, target, PlaceOptions::new(sent, options.expected)).await.map_err(shown)?;
         temporary.placed();
         Ok(())
     }
@@ -317,16 +323,15 @@ impl CommandFiles {
         principal: &Principal,
         temporary: &RemotePath,
         target: &RemotePath,
-        size: u64,
-        expected: Expected,
+        options: PlaceOptions,
     ) -> Result<(), FilesystemError> {
         let _alone = self.placing.lock(target).await;
-        let place = PlaceFile { seconds: self.seconds(), temporary, target, size, expected };
+        let place = PlaceFile { seconds: self.seconds(), temporary, target, options };
         match self.run(principal, &[target], &place).await {
             Err(FilesystemError::Command(CommandError::Exit { exit: 8, .. })) => Err(FilesystemError::Changed(temporary.clone())),
             Err(FilesystemError::Command(CommandError::Exit { exit: 9, .. })) => Err(FilesystemError::Changed(target.clone())),
             Err(FilesystemError::Command(CommandError::Exit { exit: 10, .. })) => {
-                let reason = format!("it does not have the {size} bytes there that were sent");
+                let reason = format!("it does not have the {} bytes there that were sent", options.size);
                 Err(FilesystemError::NotWritten { path: target.clone(), reason })
             }
             result => result,

@@ -57,6 +57,32 @@ impl RemoteCommand for IsOwn<'_> {
     }
 }
 
+/// Sets the permissions of a directory, if its name is not that of a link.
+pub struct SetDirectory<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+    /// The permission bits; the special ones stay.
+    pub mode: u32,
+}
+
+/// Parameters: directory, mode.
+const SET_DIRECTORY: &str =
+    r#"i=$(stat --format="%d %i" -- "$1") && set_directory "$1" "$i" "$2" || { echo "$1: it changed meanwhile" >&2; exit 1; }"#;
+
+impl RemoteCommand for SetDirectory<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(SET_DIRECTORY)).flag("sh").arg(self.path.as_bytes());
+        // With fewer than five digits, chmod keeps the special bits of a directory.
+        line.arg(format!("{:03o}", self.mode & 0o777))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        raw.success()
+    }
+}
+
 /// Takes rights away from a temporary file that SFTP has written, where the server sets no modes.
 pub struct Narrow<'a> {
     pub seconds: u64,

@@ -14,7 +14,7 @@ use super::command;
 use super::listing::not_understood;
 use super::rights::with_functions;
 use crate::domain::{FileVersion, RemotePath};
-use crate::filesystem::{ContentStream, Expected, FilesystemError};
+use crate::filesystem::{ContentStream, Expected, FilesystemError, PlaceOptions};
 use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
 
 /// The time limit for a script to end when its content has failed.
@@ -255,12 +255,12 @@ fn found(line: &str) -> Option<Found> {
     Some((mode, FileVersion { size, modified, inode }))
 }
 
-/// Parameters: file, target, its size, what has to be at the target: `new`, or `SIZE MTIME INODE`, or nothing. Exit statuses: 8 when the
-/// name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
+/// Parameters: file, target, its size, what has to be at the target: `new`, or `SIZE MTIME INODE`, or nothing; the mode where nothing is there, or
+/// nothing. Exit statuses: 8 when the name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
 const PLACE: &str = concat!(
     r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { is_only_name "$1" || exit 8; "#,
     r#"[ "$(stat -L --format=%s /dev/fd/3)" = "$3" ] || exit 10; "#,
-    r#"case $4 in new) ;; *) [ -e "$2" ] && { copy_rights /dev/fd/3 "$2" || exit; };; esac; is_only_name "$1" || exit; "#,
+    r#"if [ "$4" != new ] && [ -e "$2" ]; then copy_rights /dev/fd/3 "$2" || exit; elif [ -n "$5" ]; then chmod -- "$5" /dev/fd/3 || exit; fi; is_only_name "$1" || exit; "#,
     // A second name for a file is refused where that name is taken, by whomever it was taken meanwhile.
     r#"case $4 in new) ln -T -- "$1" "$2" && rm -f -- "$1"; exit;; ?*) [ "$(stat --format="%s %Y %i" -- "$2")" = "$4" ] || exit 9;; esac; "#,
     r#"mv -f -T -- "$1" "$2"; } 3<"$1""#
@@ -271,8 +271,7 @@ pub struct PlaceFile<'a> {
     pub seconds: u64,
     pub temporary: &'a RemotePath,
     pub target: &'a RemotePath,
-    pub size: u64,
-    pub expected: Expected,
+    pub options: PlaceOptions,
 }
 
 impl RemoteCommand for PlaceFile<'_> {
@@ -280,12 +279,13 @@ impl RemoteCommand for PlaceFile<'_> {
 
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(PLACE)).flag("sh");
-        let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(self.size.to_string());
-        match self.expected {
+        let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(self.options.size.to_string());
+        let line = match self.options.expected {
             Expected::Nothing => line.arg("new"),
             Expected::Version(version) => line.arg(format!("{} {} {}", version.size, version.modified, version.inode)),
             Expected::Anything => line.arg(""),
-        }
+        };
+        line.arg(self.options.mode.map(|mode| format!("{:05o}", mode & 0o777)).unwrap_or_default())
     }
 
     fn idempotent(&self) -> bool {

@@ -38,13 +38,13 @@ pub async fn set_attributes(session: &Session, path: &RemotePath, attributes: At
 /// Makes a directory, and with `parents` those above it.
 pub async fn mkdir(session: &Session, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
     if !parents {
-        return make_directory(session, path).await.map_err(|error| error.in_making(path));
+        return make_directory(session, path, Attributes::default()).await.map_err(|error| error.in_making(path));
     }
     // Upwards to the first that can be made or exists, then down again.
     let mut missing = Vec::new();
     let mut at = path.clone();
     loop {
-        match make_directory(session, &at).await {
+        match make_directory(session, &at, Attributes::default()).await {
             Ok(()) => break,
             Err(FilesystemError::Exists(_)) => {
                 let found = attributes(session, &at, &Request::Stat { path: bytes(&at) }).await?;
@@ -64,7 +64,7 @@ pub async fn mkdir(session: &Session, path: &RemotePath, parents: bool) -> Resul
         }
     }
     for path in missing.iter().rev() {
-        match make_directory(session, path).await {
+        match make_directory(session, path, Attributes::default()).await {
             // Another process made it in the meantime.
             Ok(()) | Err(FilesystemError::Exists(_)) => {}
             Err(error) => return Err(error),
@@ -73,8 +73,9 @@ pub async fn mkdir(session: &Session, path: &RemotePath, parents: bool) -> Resul
     Ok(())
 }
 
-async fn make_directory(session: &Session, path: &RemotePath) -> Result<(), FilesystemError> {
-    let request = Request::Mkdir { path: bytes(path), attributes: Attributes::default() };
+/// Makes a directory with these attributes.
+pub async fn make_directory(session: &Session, path: &RemotePath, attributes: Attributes) -> Result<(), FilesystemError> {
+    let request = Request::Mkdir { path: bytes(path), attributes };
     match session.command(&request).await {
         Ok(()) => Ok(()),
         Err(failure) => Err(making(session, path, failure).await),

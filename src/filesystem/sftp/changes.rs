@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::change::Removed;
+use super::protocol::Attributes;
 use super::read::SMALL;
 use super::session::Session;
 use super::{Sftp, cannot_run_commands, change, copy};
@@ -40,6 +41,30 @@ impl Changes for Sftp {
 
     async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
         self.sessions.run(principal, parents, |session| async move { change::mkdir(&session, path, parents).await }).await
+    }
+
+    async fn mkdir_with_mode(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        let mode = mode & 0o777;
+        let make = |session: Arc<Session>| async move { change::make_directory(&session, path, Attributes::with_mode(mode)).await };
+        self.sessions.run(principal, false, make).await.map_err(|error| error.in_making(path))?;
+        // The umask of the server may have taken something away.
+        self.set_directory_mode(principal, path, mode).await
+    }
+
+    async fn set_directory_mode(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        let mode = mode & 0o777;
+        let found = self.stat(principal, path, false).await?.mode;
+        if FileType::from_mode(found) != FileType::Directory {
+            return Err(FilesystemError::Changed(path.clone()));
+        }
+        if found & 0o777 == mode {
+            return Ok(());
+        }
+        // A request of SFTP that sets a mode by a name follows links; the command does not.
+        match self.exec.set_directory_mode(principal, path, mode).await {
+            Err(error) if cannot_run_commands(&error) && found & 0o077 & !mode == 0 => Ok(()),
+            result => result,
+        }
     }
 
     async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {

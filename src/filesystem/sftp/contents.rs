@@ -19,8 +19,8 @@ use super::{Sftp, cannot_run_commands};
 use crate::domain::{Alternative, ByteRange, Checksum, Content, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::{
-    ArchiveFormat, ContentStream, Contents, Download, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions, Placed,
-    UploadOptions,
+    ArchiveFormat, ContentStream, Contents, Download, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions, PlaceOptions,
+    Placed, UploadOptions,
 };
 use crate::ssh::TransportError;
 
@@ -158,11 +158,18 @@ impl Contents for Sftp {
         explained(&session, upload.run(&session, stream::iter(start).map(Ok).chain(content).boxed()).await).await
     }
 
-    async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
+    async fn begin_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        target: &RemotePath,
+        is_private: bool,
+    ) -> Result<(), FilesystemError> {
         self.exec.sweep(principal, target);
         let begin = |session: Arc<Session>| async move {
             let found = Target::find(&session, target, Expected::Anything).await?;
-            let request = Request::Open { path: bytes(part), flags: OpenFlags::CREATE_NEW, attributes: found.creation(0o600) };
+            let attributes = if is_private { Attributes::with_mode(0o600) } else { found.creation(0o600) };
+            let request = Request::Open { path: bytes(part), flags: OpenFlags::CREATE_NEW, attributes };
             let handle = match session.handle(&request).await {
                 Ok(handle) => handle,
                 Err(failure) => return Err(making(&session, part, failure).await.beside(target)),
@@ -223,12 +230,14 @@ impl Contents for Sftp {
         principal: &Principal,
         part: &RemotePath,
         target: &RemotePath,
-        size: u64,
-        expected: Expected,
+        options: PlaceOptions,
     ) -> Result<Placed, FilesystemError> {
+        let PlaceOptions { size, expected, mode } = options;
         let place = |session: Arc<Session>| async move {
             let target = Target::find(&session, target, expected).await?;
-            let request = Request::Open { path: bytes(part), flags: OpenFlags::WRITE, attributes: Attributes::default() };
+            // An earlier attempt may have given it a mode that does not let it be written to.
+            let flags = if mode.is_some() { OpenFlags::READ } else { OpenFlags::WRITE };
+            let request = Request::Open { path: bytes(part), flags, attributes: Attributes::default() };
             let handle = session.handle(&request).await.map_err(|failure| filesystem_error(part, failure))?;
             // A link would be another file, whose rights are not to be touched.
             let opened = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
@@ -236,7 +245,7 @@ impl Contents for Sftp {
             self.has_one_name(principal, part, &opened).await?;
             let target_rights = TargetRights { exec: &self.exec, principal, target: &target };
             target_rights.narrow(part, &opened).await;
-            let wanted = Properties { rights: target_rights.rights(&session, &handle, part).await?, times: None };
+            let wanted = Properties { rights: target_rights.rights(&session, &handle, part).await?, times: None, mode };
             let finished = finish(&session, handle, part, Some(part), size, wanted).await?;
             let _alone = self.exec.placing.lock(&target.path).await;
             target.take(&session, part, &finished, expected).await

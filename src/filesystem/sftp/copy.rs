@@ -115,7 +115,7 @@ pub async fn file(
         0 => Acl::Same,
         _ => context.exec.keep_acl(context.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
-    let wanted = Properties { rights: Some((rights, acl)), times: found.times };
+    let wanted = Properties { rights: Some((rights, acl)), times: found.times, mode: None };
     let finished = finish(session, to, target, Some(&temporary.path), size, wanted).await;
     finished.map_err(|error| error.with_shown_path(&temporary.path, target))?;
     temporary.place(target, overwrite).await

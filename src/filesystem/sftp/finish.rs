@@ -15,6 +15,8 @@ use crate::filesystem::rights::{Acl, Rights};
 pub struct Properties {
     /// The rights of another file, and whether it shares that one's access control list.
     pub rights: Option<(Rights, Acl)>,
+    /// The permissions where there are no rights of another file.
+    pub mode: Option<u32>,
     /// Times of last access and last change.
     pub times: Option<(u32, u32)>,
 }
@@ -34,6 +36,9 @@ pub async fn finish(
 ) -> Result<Attributes, FilesystemError> {
     if let Some((rights, acl)) = wanted.rights {
         set_mode(session, &handle, path, &rights, acl).await?;
+    } else if let Some(mode) = wanted.mode {
+        let attributes = Attributes::with_mode(mode & 0o777);
+        may_be_refused(session.command(&Request::Fsetstat { handle: handle.bytes(), attributes }).await, path)?;
     }
     if let Some(times) = wanted.times {
         let attributes = Attributes { times: Some(times), ..Attributes::default() };

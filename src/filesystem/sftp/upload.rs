@@ -130,7 +130,7 @@ impl Upload<'_> {
         outcome?;
         let target_rights = TargetRights { exec: self.exec, principal: self.principal, target };
         let placed = async {
-            let wanted = Properties { rights: target_rights.rights(session, &handle, &temporary_path).await?, times: None };
+            let wanted = Properties { rights: target_rights.rights(session, &handle, &temporary_path).await?, times: None, mode: None };
             let finished = finish(session, handle, path, Some(&temporary_path), size, wanted).await?;
             let _alone = self.exec.placing.lock(path).await;
             target.take(session, &temporary_path, &finished, self.options.expected).await

@@ -8,7 +8,8 @@ use futures::stream::FuturesOrdered;
 use super::file::{CopyError, Ends, FileCopy, on};
 use super::tree::{Step, Tree, at};
 use super::{EXISTS, check_space};
-use crate::domain::{FileMode, FileStat, FileType, RemotePath, bytes_to_text, text_to_bytes};
+use crate::domain::{FileStat, FileType, RemotePath, bytes_to_text, text_to_bytes};
+use crate::error::Classify;
 use crate::filesystem::{FileSystem, FilesystemError, ListOptions, WalkOptions};
 use crate::service::ServiceError;
 
@@ -18,32 +19,39 @@ const FILES_AT_A_TIME: usize = 4;
 /// Entries under way, in the order of the walk; each gives its path below the source, and the size of a file that was copied.
 type InFlight<'a> = FuturesOrdered<BoxFuture<'a, Result<(Vec<u8>, Option<u64>), CopyError>>>;
 
-/// Copies what is at `from` to `to`.
+/// Looks at what is to be copied, counts it, and checks that there is space for it. Nothing is made yet.
+///
+/// # Errors
+/// If it cannot be copied, or there is no space for it.
+pub(super) async fn look(ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) -> Result<FileStat, CopyError> {
+    let source = ends.source;
+    let found = source.files().await.map_err(on(source))?.stat(source.principal(), from, true).await.map_err(on(source))?;
+    match FileType::from_mode(found.mode) {
+        FileType::Regular => ends.progress.counted(1, found.size),
+        FileType::Directory if ends.progress.is_counted() => {}
+        FileType::Directory => {
+            let (number, bytes) = count(ends, from).await.map_err(on(source))?;
+            ends.progress.counted(number, bytes);
+            // What takes the place of something else may need less.
+            if !ends.overwrite {
+                check_space(ends.target, to, bytes).await.map_err(on(ends.target))?;
+            }
+        }
+        _ => return Err(on(source)(FilesystemError::WrongType { path: from.clone(), reason: "neither a file nor a directory" })),
+    }
+    Ok(found)
+}
+
+/// Copies what is at `from`, where `found` is, to `to`.
 ///
 /// # Errors
 /// The first failure. What is complete at the target stays; the next attempt goes on from there.
-pub(super) async fn copy(ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) -> Result<(), CopyError> {
-    let source = ends.source;
-    let files = source.files().await.map_err(on(source))?;
-    let found = files.stat(source.principal(), from, true).await.map_err(on(source))?;
-    match FileType::from_mode(found.mode) {
-        FileType::Regular => {
-            ends.progress.counted(1, found.size);
-            FileCopy { ends, from: from.clone(), to: to.clone(), size: found.size, mode: found.mode }.run().await.map(drop)
-        }
-        FileType::Directory => {
-            if !ends.progress.is_counted() {
-                let (number, bytes) = count(ends, from).await.map_err(on(source))?;
-                ends.progress.counted(number, bytes);
-                // What takes the place of something else may need less.
-                if !ends.overwrite {
-                    check_space(ends.target, to, bytes).await.map_err(on(ends.target))?;
-                }
-            }
-            TreeCopy { ends, from, to }.run(files, found).await
-        }
-        _ => Err(on(source)(FilesystemError::WrongType { path: from.clone(), reason: "neither a file nor a directory" })),
+pub(super) async fn copy(ends: &Ends<'_>, found: FileStat, from: &RemotePath, to: &RemotePath) -> Result<(), CopyError> {
+    if FileType::from_mode(found.mode) != FileType::Directory {
+        return FileCopy { ends, from: from.clone(), to: to.clone(), size: found.size, mode: found.mode }.run().await.map(drop);
     }
+    let files = ends.source.files().await.map_err(on(ends.source))?;
+    TreeCopy { ends, from, to }.run(files, found).await
 }
 
 /// The number of files below a directory, and their size in bytes. A directory that cannot be read is an error before anything is copied.
@@ -87,13 +95,12 @@ impl<'a> TreeCopy<'a> {
                     in_flight.push_back(async move { file.run().await.map(|size| (path, Some(size))) }.boxed());
                 }
                 Step::Other(path) => in_flight.push_back(async move { Ok((path, None)) }.boxed()),
-                Step::Leave(path, mode) if mode & 0o700 != 0o700 => {
-                    while !in_flight.is_empty() {
+                Step::Leave(path, mode) => {
+                    while mode & 0o700 != 0o700 && !in_flight.is_empty() {
                         self.end_one(&mut in_flight).await?;
                     }
-                    self.set_mode(&path, mode & 0o777).await?;
+                    self.leave(&path, mode).await?;
                 }
-                Step::Leave(..) => {}
             }
         }
         while !in_flight.is_empty() {
@@ -126,32 +133,71 @@ impl<'a> TreeCopy<'a> {
         }
     }
 
-    /// Makes a directory, which is open to nobody to whom its source is not.
+    /// Makes a directory, which at no moment is open to anybody to whom its source is not.
     async fn enter(&self, path: &[u8], mode: u32) -> Result<(), CopyError> {
-        let Ends { target, overwrite, is_resumed, .. } = self.ends;
+        let Ends { target, is_resumed, progress, .. } = self.ends;
         let (files, to) = (target.files().await.map_err(on(target))?, at(self.to, path));
-        if let Err(error) = files.mkdir(target.principal(), &to, false).await {
-            match files.stat(target.principal(), &to, true).await {
-                Ok(found) if (*overwrite || *is_resumed) && FileType::from_mode(found.mode) == FileType::Directory => {}
-                Ok(_) => return Err(on(target)(ServiceError::Conflict(EXISTS))),
-                Err(_) => return Err(on(target)(error)),
-            }
-            if *overwrite {
-                return Ok(());
+        match files.mkdir_with_mode(target.principal(), &to, mode & 0o777 | 0o700).await {
+            Ok(()) => {}
+            Err(FilesystemError::Exists(_)) => return self.enter_existing(path, mode).await,
+            Err(error) => {
+                if path.is_empty() && !is_resumed && error.maybe_effected() != Some(true) {
+                    progress.has_made_nothing();
+                }
+                return Err(on(target)(error));
             }
         }
-        self.set_mode(path, mode & 0o777 | 0o700).await
+        progress.entered(&bytes_to_text(path));
+        Ok(())
     }
 
-    /// Sets the permissions of a directory; that it gives its group to what is made in it stays.
-    async fn set_mode(&self, path: &[u8], mode: u32) -> Result<(), CopyError> {
-        let (target, to) = (self.ends.target, at(self.to, path));
-        let files = target.files().await.map_err(on(target))?;
-        let found = files.stat(target.principal(), &to, true).await.map_err(on(target))?.mode & 0o7777;
-        let wanted = found & 0o7000 | mode;
-        if wanted == found {
-            return Ok(());
+    /// Goes into a directory that is there: one that this task has made, or any if it may overwrite.
+    async fn enter_existing(&self, path: &[u8], mode: u32) -> Result<(), CopyError> {
+        let Ends { target, overwrite, is_resumed, progress, .. } = self.ends;
+        let (files, to) = (target.files().await.map_err(on(target))?, at(self.to, path));
+        let found = files.stat(target.principal(), &to, false).await.map_err(on(target))?;
+        let is_enterable = match FileType::from_mode(found.mode) {
+            FileType::Directory => *overwrite || *is_resumed,
+            FileType::Symlink if *overwrite => self.permits(path, &to, found).await.map_err(on(target))?,
+            _ => false,
+        };
+        if !is_enterable {
+            if path.is_empty() && !is_resumed {
+                progress.has_made_nothing();
+            }
+            return Err(on(target)(ServiceError::Conflict(EXISTS)));
         }
-        files.chmod(target.principal(), &to, &FileMode::Bits(wanted)).await.map_err(on(target))
+        if self.is_own(path) {
+            files.set_directory_mode(target.principal(), &to, mode & 0o777 | 0o700).await.map_err(on(target))?;
+            progress.entered(&bytes_to_text(path));
+        }
+        Ok(())
+    }
+
+    /// Whether a link that is there is followed: to a directory, and below the target only if it is the user's or that of root. Another user could
+    /// have made it meanwhile.
+    async fn permits(&self, path: &[u8], to: &RemotePath, link: FileStat) -> Result<bool, ServiceError> {
+        let target = self.ends.target;
+        let (files, principal) = (target.files().await?, target.principal());
+        if !path.is_empty() && link.uid != 0 && files.identity(principal).await?.user.id != link.uid.to_string() {
+            return Ok(false);
+        }
+        Ok(FileType::from_mode(files.stat(principal, to, true).await?.mode) == FileType::Directory)
+    }
+
+    /// Whether the directory there was made by this task.
+    fn is_own(&self, path: &[u8]) -> bool {
+        !self.ends.overwrite || self.ends.progress.has_made(&bytes_to_text(path))
+    }
+
+    /// Gives a directory that was made the permissions of its source, now that all is in it.
+    async fn leave(&self, path: &[u8], mode: u32) -> Result<(), CopyError> {
+        let target = self.ends.target;
+        if mode & 0o700 != 0o700 && self.is_own(path) {
+            let (files, to) = (target.files().await.map_err(on(target))?, at(self.to, path));
+            files.set_directory_mode(target.principal(), &to, mode & 0o777).await.map_err(on(target))?;
+        }
+        self.ends.progress.left(&bytes_to_text(path));
+        Ok(())
     }
 }

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::EXISTS;
 use super::progress::{FileBytes, Progress};
-use crate::domain::{Alternative, ByteRange, FileMode, FileType, RemotePath, SystemName, hex, sha256};
-use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions};
+use crate::domain::{Alternative, ByteRange, FileType, RemotePath, SystemName, hex, sha256};
+use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions, PlaceOptions};
 use crate::service::contents::TransferForm;
 use crate::service::uploads::{part_beside, until};
 use crate::service::{Access, ServiceError, counts};
@@ -25,7 +25,7 @@ pub(super) struct Ends<'a> {
     pub(super) source: &'a Access,
     pub(super) target: &'a Access,
     pub(super) overwrite: bool,
-    /// Whether work on the task began before.
+    /// Whether an earlier attempt may have made something at the target.
     pub(super) is_resumed: bool,
     pub(super) progress: Arc<Progress>,
     /// Cancelled when the work is to end in order.
@@ -71,12 +71,13 @@ impl FileCopy<'_> {
         for access in [source, target] {
             TransferForm::Stream.check(access, self.size, Alternative::TransferJob).map_err(on(access))?;
         }
+        let bytes = Arc::new(self.ends.progress.file());
         if self.ends.is_resumed && self.is_there().await? {
-            self.ends.progress.file().complete(self.size);
+            bytes.complete(self.size);
             return Ok(self.size);
         }
         for _ in 0..MAX_TRIES {
-            if let Some(size) = self.write_in_parts().await? {
+            if let Some(size) = self.write_in_parts(&bytes).await? {
                 return Ok(size);
             }
             tracing::warn!(task = self.ends.id, from = %self.from, "a copied file was not equal to its source");
@@ -102,26 +103,21 @@ impl FileCopy<'_> {
     }
 
     /// Adds what is missing to the growing file, and puts it in its place if it is equal to the source; its size if it was. Else it is removed.
-    async fn write_in_parts(&self) -> Result<Option<u64>, CopyError> {
+    async fn write_in_parts(&self, bytes: &Arc<FileBytes>) -> Result<Option<u64>, CopyError> {
         let target = self.ends.target;
         let (files, principal) = (target.files().await.map_err(on(target))?, target.principal());
         let part = part_of(self.ends.id, &self.to);
         let failed = |error: FilesystemError| self.refused(error.with_shown_path(&part, &self.to));
-        let replaces = self.ends.overwrite && files.stat(principal, &self.to, true).await.is_ok();
         let offset = match files.stat(principal, &part, false).await {
             Ok(found) => found.size,
             Err(FilesystemError::NotFound(_)) => {
-                files.begin_part(principal, &part, &self.to).await.map_err(failed)?;
-                if !replaces {
-                    files.chmod(principal, &part, &FileMode::Bits(self.mode & 0o777 | 0o600)).await.map_err(failed)?;
-                }
+                files.begin_part(principal, &part, &self.to, true).await.map_err(failed)?;
                 0
             }
             Err(error) => return Err(failed(error)),
         };
-        let bytes = Arc::new(self.ends.progress.file());
         bytes.resume_at(offset);
-        let whole = match self.extend(&part, offset, &bytes).await {
+        let whole = match self.extend(&part, offset, bytes).await {
             // What was sent before a line was cut has arrived meanwhile.
             Err(CopyError { error: ServiceError::Filesystem(FilesystemError::Offset(_)), .. }) => return Ok(None),
             whole => whole?,
@@ -134,10 +130,9 @@ impl FileCopy<'_> {
             files.remove(principal, &part).await.map_err(failed)?;
             return Ok(None);
         };
-        files.place_part(principal, &part, &self.to, size, self.expected()).await.map_err(failed)?;
-        if !replaces && self.mode & 0o600 != 0o600 {
-            files.chmod(principal, &self.to, &FileMode::Bits(self.mode & 0o777)).await.map_err(failed)?;
-        }
+        // What its owner could not read would be in the way of the next attempt.
+        let options = PlaceOptions { size, expected: self.expected(), mode: Some(self.mode & 0o777 | 0o400) };
+        files.place_part(principal, &part, &self.to, options).await.map_err(failed)?;
         bytes.complete(size);
         Ok(Some(size))
     }

@@ -21,6 +21,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::audit::Change;
 use super::contents::TransferForm;
 use super::counts::Action;
+use super::limits::{FollowPermit, LimitedUser};
 use super::paths::{SLASH_OF_A_FILE, ends_with_slash};
 use super::tasks::{Place, StoredTask, Task, Tasks};
 use super::updates::expiry;
@@ -66,18 +67,18 @@ pub async fn begin(source: &Access, target: &Access, request: CopyRequest<'_>) -
     let file_type = FileType::from_mode(found.mode);
     match file_type {
         FileType::Regular => check_file(source, target, &to, request.target, found.size).await?,
-        FileType::Directory => refuse_itself(found, target, &from, &to).await?,
+        FileType::Directory => {}
         _ => return Err(FilesystemError::WrongType { path: from, reason: "neither a file nor a directory" }.into()),
     }
+    refuse_itself(found, target, &from, &to).await?;
     check_target(target, &to, file_type, request.overwrite).await?;
 
     let place = |access: &Access, path: &RemotePath| Place { system: access.cluster().name().clone(), path: path.to_text() };
     let (from, to) = (place(source, &from), place(target, &to));
     let change = Change::begin(target, Action::TransfersCopyToBegin, format!("{from} to {to}"));
     let stored = StoredTask::new(&target.requester(), from, to, request.overwrite);
-    tasks.know(&stored, Some(&target.requester().principal));
     let max = target.state().limits.max_tasks;
-    let added = tasks.add(stored, max).await.map_err(ServiceError::from);
+    let added = tasks.add(stored, &target.requester().principal, max).await.map_err(ServiceError::from);
     change.end(added.and_then(|task| task.ok_or_else(|| too_many(max))))
 }
 
@@ -109,21 +110,24 @@ async fn check_space(target: &Access, to: &RemotePath, size: u64) -> Result<(), 
     }
 }
 
-/// Refuses to copy the directory `from`, which was found on the source system, into itself: two systems that share their files would do that
-/// without an end.
+/// Refuses to copy what was found at `from` onto itself, or a directory into itself, which has no end: two systems may share their files. By other
+/// paths than those of the source this is seen only where both systems tell inode numbers.
 async fn refuse_itself(found: FileStat, target: &Access, from: &RemotePath, to: &RemotePath) -> Result<(), ServiceError> {
-    if !to.is_within(from) {
-        return Ok(());
-    }
+    let files = target.files().await?;
     // Access times differ where a directory was read meanwhile.
     let identity = |stat: FileStat| (stat.mode, stat.ino, stat.uid, stat.gid, stat.size, stat.mtime);
-    match target.files().await?.stat(target.principal(), from, true).await {
-        Ok(other) if identity(found) == identity(other) => {
-            let message = "it lies within the source, and the two systems seem to share their files: copy it within one system";
-            Err(InvalidRequest::new("target", message).into())
+    let is_directory = FileType::from_mode(found.mode) == FileType::Directory;
+    let above = std::iter::successors(Some(to.clone()), RemotePath::parent).take(if is_directory { usize::MAX } else { 1 });
+    for path in above.filter(|path| found.ino != 0 || is_directory && path == from) {
+        match files.stat(target.principal(), &path, true).await {
+            Ok(other) if identity(found) == identity(other) => {
+                let message = "it is the source, or lies within it: the two systems seem to share their files: copy it within one system";
+                return Err(InvalidRequest::new("target", message).into());
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Checks that the target may be made: nothing is there, or what is there may be overwritten; and there is a directory for it.
@@ -180,10 +184,11 @@ pub async fn cancel(gate: &Gate, caller: &Caller, id: &str) -> Result<(), Servic
 /// The state of a task of the caller whenever it changes, until it has ended, or the caller's token has.
 ///
 /// # Errors
-/// If there is none, or the store does not answer.
+/// If there is none, the caller follows too much already, or the store does not answer.
 pub async fn follow(gate: &Gate, caller: &Caller, id: &str) -> Result<BoxStream<'static, Result<Task, ServiceError>>, ServiceError> {
     let tasks = tasks(gate)?;
     let first = find(&tasks, caller, id).await?;
+    let permit = FollowPermit::take(LimitedUser { limits: &gate.state().limits, username: &caller.principal().username })?;
     let end = expiry(caller.principal());
     let (caller, id) = (caller.clone(), id.to_owned());
     let changes = stream::unfold(Some(first.clone()), move |last| {
@@ -200,7 +205,7 @@ pub async fn follow(gate: &Gate, caller: &Caller, id: &str) -> Result<BoxStream<
             }
         }
     });
-    Ok(stream::iter([Ok(first)]).chain(changes).take_until(end).boxed())
+    Ok(stream::iter([Ok(first)]).chain(changes).take_until(end).inspect(move |_| _ = &permit).boxed())
 }
 
 async fn find(tasks: &Tasks, caller: &Caller, id: &str) -> Result<Task, ServiceError> {

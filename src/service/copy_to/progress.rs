@@ -86,6 +86,34 @@ impl Progress {
         done.cursor = Some(entry);
     }
 
+    /// Something is about to be made at the target; returns whether this was known.
+    pub(super) fn begin(&self) -> bool {
+        std::mem::replace(&mut self.rest.lock().done.has_begun, true)
+    }
+
+    /// Nothing was made at the target after all.
+    pub(super) fn has_made_nothing(&self) {
+        self.rest.lock().done.has_begun = false;
+    }
+
+    /// A directory was made.
+    pub(super) fn entered(&self, directory: &str) {
+        let made = &mut self.rest.lock().done.made;
+        if !made.iter().any(|known| known == directory) {
+            made.push(directory.to_owned());
+        }
+    }
+
+    /// Whether a directory was made by this task.
+    pub(super) fn has_made(&self, directory: &str) -> bool {
+        self.rest.lock().done.made.iter().any(|known| known == directory)
+    }
+
+    /// All of a directory is done.
+    pub(super) fn left(&self, directory: &str) {
+        self.rest.lock().done.made.retain(|known| known != directory);
+    }
+
     pub(super) fn cursor(&self) -> Option<String> {
         self.rest.lock().done.cursor.clone()
     }
@@ -102,12 +130,12 @@ impl Progress {
 }
 
 impl FileBytes {
-    /// An earlier attempt has moved these bytes.
+    /// The file goes on behind these bytes: an earlier attempt, or try, has moved them.
     pub(super) fn resume_at(&self, offset: u64) {
-        self.counted.fetch_add(offset, Ordering::Relaxed);
-        self.progress.bytes.fetch_add(offset, Ordering::Relaxed);
-        self.began_at.store(offset, Ordering::Relaxed);
-        self.progress.settled.fetch_add(offset, Ordering::Relaxed);
+        let counted = self.counted.swap(offset, Ordering::Relaxed);
+        self.progress.bytes.fetch_add(offset.wrapping_sub(counted), Ordering::Relaxed);
+        let settled = self.began_at.fetch_max(offset, Ordering::Relaxed);
+        self.progress.settled.fetch_add(offset.saturating_sub(settled), Ordering::Relaxed);
     }
 
     pub(super) fn add(&self, bytes: u64) {
@@ -134,6 +162,19 @@ impl Drop for FileBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_an_earlier_try_of_a_file_has_moved_counts_once() {
+        let progress = Arc::new(Progress::new(&TaskProgress::default(), Done::default()));
+        let file = progress.file();
+        for offset in [600, 600, 0] {
+            file.resume_at(offset);
+            file.add(100);
+        }
+        assert_eq!((progress.now().0.bytes, progress.settled()), (100, 600));
+        file.complete(1000);
+        assert_eq!((progress.now().0.bytes, progress.settled()), (1000, 1001));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_count_while_their_file_goes_on_and_the_rate_is_that_of_the_last_seconds() {

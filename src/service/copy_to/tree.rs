@@ -1,12 +1,14 @@
-//! The entries of a directory and of all below it, in an order that is the same each time, in the memory of a page for each level.
+//! The entries of a directory and of all below it, in an order that is the same each time, in bounded memory.
 
 use std::collections::VecDeque;
 
 use crate::domain::{DirectoryEntry, FileType, Principal, RemotePath};
 use crate::filesystem::{FileSystem, FilesystemError, ListOptions, PageRequest, Position, Sort};
 
-/// The maximum number of entries that are read at a time.
-const PAGE_SIZE: usize = 500;
+/// The number of entries, of all levels together, up to which a directory is read whole: each further page reads all of it again.
+const MAX_ENTRIES_HELD: usize = 50_000;
+/// The number of entries that are read of a directory however many are held.
+const MIN_PAGE: usize = 500;
 
 /// A step of the walk. Paths are relative to the root.
 pub(super) enum Step {
@@ -106,7 +108,9 @@ impl<'a> Tree<'a> {
         let Some(level) = self.levels.last() else { return Ok(()) };
         let path = at(self.root, &level.path);
         let list = ListOptions { hidden: true, numeric_ids: true, ..ListOptions::default() };
-        let request = PageRequest { size: PAGE_SIZE, sort: Sort::Name, descending: false, after: level.after.clone() };
+        let held: usize = self.levels.iter().map(|level| level.entries.len()).sum();
+        let size = MAX_ENTRIES_HELD.saturating_sub(held).max(MIN_PAGE);
+        let request = PageRequest { size, sort: Sort::Name, descending: false, after: level.after.clone() };
         let page = self.files.page(self.principal, &path, list, &request).await?;
         if let Some(level) = self.levels.last_mut() {
             level.is_last_page = page.next.is_none();

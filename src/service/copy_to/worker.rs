@@ -9,14 +9,14 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::cleanup::remove_parts;
-use super::copy::copy;
+use super::copy::{copy, look};
 use super::file::{CopyError, Ends, on};
 use super::progress::Progress;
 use crate::authz::Relation;
 use crate::domain::RemotePath;
 use crate::error::{Classify, ErrorChain, Kind, Recurring};
-use crate::service::audit::Change;
-use crate::service::counts::Action;
+use crate::service::audit::{self, Change};
+use crate::service::counts::{Action, ChangeOutcome};
 use crate::service::tasks::{MAX_AGE, Place, StoredTask, TaskFailure, TaskState, Tasks, UnderWay};
 use crate::service::updates::validity;
 use crate::service::{Access, AccessError, Gate};
@@ -47,12 +47,18 @@ type PresentGate = Arc<dyn Fn() -> Gate + Send + Sync>;
 pub async fn run(gate: impl Fn() -> Gate + Send + Sync + 'static, stop: CancellationToken) {
     let gate: PresentGate = Arc::new(gate);
     let Some(tasks) = gate().state().tasks else { return };
-    let (mut work, failure) = (JoinSet::new(), Recurring::default());
+    let (mut work, failure, mut last_forgotten) = (JoinSet::new(), Recurring::default(), Instant::now());
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = work.join_next() => report_panic(ended),
             () = tasks.wait() => {}
+        }
+        if last_forgotten.elapsed() > tasks.timing().forget {
+            last_forgotten = Instant::now();
+            if let Err(error) = tasks.forget_idle().await {
+                tracing::debug!(error = %ErrorChain(&error), "the users without tasks could not be looked for");
+            }
         }
         let free = MAX_RUNNING.saturating_sub(work.len());
         match if free == 0 { Ok(Vec::new()) } else { tasks.take_due(free).await } {
@@ -117,15 +123,12 @@ async fn work(tasks: &Tasks, gate: &PresentGate, id: &str, holder: &str, stop: C
         return tasks.put(id, &task, Some(tasks.timing().first_pause)).await;
     }
     let under_way = tasks.begin(id, &task);
-    tasks.know(&task, None);
+    tasks.know(&task);
     let mut attempt = Attempt { tasks, gate, id, holder, task, stop, under_way };
     attempt.run().await?;
     let Attempt { task, under_way, .. } = attempt;
     drop(under_way);
-    if task.state.is_final() {
-        tasks.forget_user(&task);
-    }
-    Ok(())
+    if task.state.is_final() { tasks.forget_if_idle(task.username()).await } else { Ok(()) }
 }
 
 /// Work on a task until it ends, or does not go on for now.
@@ -232,27 +235,41 @@ impl Attempt<'_> {
         self.task.attempts += 1;
         (self.task.state, self.task.failure) = (TaskState::Running, None);
         self.write(None).await?;
-        let halt = CancellationToken::new();
+        let (this, halt) = (&*self, CancellationToken::new());
         let ends = Ends {
-            id: self.id,
+            id: this.id,
             source: &pair.source.access,
             target: &pair.target.access,
-            overwrite: self.task.overwrite,
-            is_resumed: self.task.attempts > 1,
+            overwrite: this.task.overwrite,
+            is_resumed: this.task.done.has_begun,
             progress: Arc::clone(progress),
             halt: halt.clone(),
         };
-        let mut work = std::pin::pin!(copy(&ends, &pair.source.path, &pair.target.path));
+        let mut work = std::pin::pin!(this.work(&ends, &pair.source.path, &pair.target.path));
         let end = tokio::select! {
             biased;
-            outcome = &mut work => return Ok(outcome.map_or_else(End::from, |()| End::Completed)),
-            end = self.watch(pair, progress) => end,
+            end = &mut work => return end,
+            end = this.watch(pair, progress) => end,
         };
         halt.cancel();
         Ok(match timeout(HALT_TIMEOUT, work).await {
-            Ok(Ok(())) if matches!(end, End::Stopped | End::Cancelled) => End::Completed,
+            Ok(Ok(End::Completed)) if matches!(end, End::Stopped | End::Cancelled) => End::Completed,
             _ => end,
         })
+    }
+
+    /// Copies. That something is about to be made at the target is written before: what is there then may be the task's own.
+    async fn work(&self, ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) -> Result<End, StoreError> {
+        let found = match look(ends, from, to).await {
+            Ok(found) => found,
+            Err(error) => return Ok(error.into()),
+        };
+        if !ends.progress.begin()
+            && let Some(end) = self.save(&ends.progress).await?
+        {
+            return Ok(end);
+        }
+        Ok(copy(ends, found, from, to).await.map_or_else(End::from, |()| End::Completed))
     }
 
     /// Returns when the work is not to go on. Until then progress is written, the lease renewed, and the rights are checked.
@@ -312,8 +329,9 @@ impl Attempt<'_> {
         Ok(None)
     }
 
-    /// Writes how the attempt ended.
+    /// Writes how the attempt ended, if the task still is that of this process: one that was suspended for a while learns it here.
     async fn settle(&mut self, end: End, pair: Option<Pair>) -> Result<(), StoreError> {
+        let end = if self.tasks.lease(self.id, self.holder).await? { end } else { End::Lost };
         let is_old = Timestamp::now().duration_since(self.task.created).unsigned_abs() > MAX_AGE;
         match end {
             End::Lost => {
@@ -365,17 +383,21 @@ impl Attempt<'_> {
             Some(pair) => Ok(pair.target),
             None => self.admit_to(Relation::Write, &self.task.target).await,
         };
+        let object = format!("{} to {}", self.task.source, self.task.target);
         if let Ok(Reached { access, path, .. }) = target {
             if state != TaskState::Completed {
                 let _is_in_time = timeout(CLEANUP_TIMEOUT, remove_parts(self.id, &access, &path)).await.is_ok();
             }
-            let change = Change::begin(&access, Action::TransfersCopyTo, format!("{} to {}", self.task.source, self.task.target));
+            let change = Change::begin(&access, Action::TransfersCopyTo, object);
             match &reason {
                 Some(reason) => drop(change.end(Err::<(), _>(reason.clone()))),
                 None if state == TaskState::Completed => drop(change.end(Ok::<(), TaskFailure>(()))),
                 // Dropped before its end, which says that it was cancelled.
                 None => drop(change),
             }
+        } else {
+            let outcome = if state == TaskState::Cancelled { ChangeOutcome::Cancelled } else { ChangeOutcome::Failed };
+            audit::ended(&self.task.requester(None), &self.task.target.system, Action::TransfersCopyTo, &object, outcome);
         }
         tracing::info!(task = self.id, ?state, reason = reason.as_ref().map(|reason| reason.message.as_str()), "a task has ended");
         (self.task.state, self.task.failure, self.task.ended) = (state, reason, Some(Timestamp::now()));

@@ -14,7 +14,7 @@ use slow_clients::SlowClients;
 
 pub(super) use user_limit::{UserLimit, UserPermit};
 
-/// The maximum number of files that one user follows at a time. Each is open on a cluster until the user's token ends.
+/// The maximum number of files and tasks that one user follows at a time. Each file is open on a cluster until the user's token ends.
 const MAX_FOLLOWED_PER_USER: u64 = 16;
 
 /// The memory limit for the unread responses of one user, in bytes.
@@ -144,21 +144,22 @@ impl LimitedUser<'_> {
     }
 }
 
-/// The permit to follow a file, released when dropped.
+/// The permit to follow a file, or a task, released when dropped.
 pub(super) struct FollowPermit {
     _followed: UserPermit,
     _transfer: TransferPermit,
 }
 
 impl FollowPermit {
-    /// Takes a permit to follow a file for the caller.
+    /// Takes a permit to follow a file, or a task, for the caller.
     ///
     /// # Errors
-    /// If the caller has reached the limit of followed files, or that of transfers.
+    /// If the caller has reached the limit of what is followed, or that of transfers.
     pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
         let caller = caller.into();
         let followed = caller.limits.followed.take(caller.username, 1).ok_or_else(|| {
-            let message = format!("you follow {MAX_FOLLOWED_PER_USER} files, the limit of one user: end one of them before another one");
+            let message =
+                format!("you follow {MAX_FOLLOWED_PER_USER} files and tasks, the limit of one user: end one of them before another one");
             ServiceError::TooMany(message.into())
         })?;
         Ok(Self { _followed: followed, _transfer: TransferPermit::take(caller)? })

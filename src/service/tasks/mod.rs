@@ -45,6 +45,8 @@ pub struct Timing {
     pub lease: Duration,
     /// The interval at which the user's rights are checked again.
     pub recheck: Duration,
+    /// The interval at which tokens that have expired, and users without unfinished tasks, are forgotten.
+    pub forget: Duration,
     /// The pause after the first failure; each further one is twice as long, up to `max_pause`.
     pub first_pause: Duration,
     /// The maximum pause.
@@ -60,6 +62,7 @@ impl Default for Timing {
             save: Duration::from_secs(2),
             lease: Duration::from_secs(30),
             recheck: Duration::from_secs(10),
+            forget: Duration::from_secs(60),
             first_pause: Duration::from_secs(2),
             max_pause: Duration::from_secs(60),
             give_up: Duration::from_secs(24 * 3600),
@@ -83,7 +86,7 @@ struct Inner {
     running: Mutex<HashMap<String, (CancellationToken, Username)>>,
     /// The users of tasks that this process knows, by name and subject, each with the newest token that was seen.
     users: Mutex<HashMap<UserKey, Option<Arc<Principal>>>>,
-    /// One request at a time counts its user's tasks and adds one.
+    /// Held while the tasks of a user are counted, and one is added or the user forgotten.
     adding: tokio::sync::Mutex<()>,
 }
 
@@ -118,11 +121,11 @@ impl Tasks {
         self.0.running.lock().values().filter(|(_, owner)| owner == user).count()
     }
 
-    /// Adds a task, unless its user has `max` that have not ended: then the answer is none.
+    /// Adds a task, unless its user has `max` that have not ended: then the answer is none. This token is kept for it in memory.
     ///
     /// # Errors
     /// If the store does not answer, or is full.
-    pub(super) async fn add(&self, task: StoredTask, max: u64) -> Result<Option<Task>, StoreError> {
+    pub(super) async fn add(&self, task: StoredTask, token: &Arc<Principal>, max: u64) -> Result<Option<Task>, StoreError> {
         let _adding = self.0.adding.lock().await;
         let known = self.of_user(task.username()).await?;
         let unfinished = known.iter().filter(|task| !task.state.is_final()).count();
@@ -136,6 +139,8 @@ impl Tasks {
         }
         let id = format!("task-{}", uuid::Uuid::new_v4().simple());
         self.put(&id, &task, Some(Duration::ZERO)).await?;
+        self.know(&task);
+        self.renew(token);
         self.0.due.notify_one();
         Ok(Some(task.into_task(id)))
     }
@@ -241,15 +246,20 @@ impl Tasks {
     /// # Errors
     /// If the store does not answer, or is full.
     pub(super) async fn hasten(&self, id: &str) -> Result<(), StoreError> {
-        let holder = uuid::Uuid::new_v4().simple().to_string();
-        if self.lease(id, &holder).await? {
-            if let Some(task) = self.get(id).await?.filter(|task| !task.state.is_final()) {
-                self.put(id, &task, Some(Duration::ZERO)).await?;
+        let (tasks, id) = (self.clone(), id.to_owned());
+        // On its own: the lease is given back also when the client of the request leaves.
+        let hastened = tokio::spawn(async move {
+            let holder = uuid::Uuid::new_v4().simple().to_string();
+            if tasks.lease(&id, &holder).await? {
+                if let Some(task) = tasks.get(&id).await?.filter(|task| !task.state.is_final()) {
+                    tasks.put(&id, &task, Some(Duration::ZERO)).await?;
+                }
+                tasks.release(&id, &holder).await?;
+                tasks.0.due.notify_one();
             }
-            self.release(id, &holder).await?;
-            self.0.due.notify_one();
-        }
-        Ok(())
+            Ok(())
+        });
+        hastened.await.unwrap_or(Ok(()))
     }
 
     /// Registers that this process works on a task.
@@ -259,14 +269,9 @@ impl Tasks {
         UnderWay { tasks: self.clone(), id: id.to_owned(), cancelled }
     }
 
-    /// Remembers the user of a task, whose newer tokens are then kept in memory, and this token.
-    pub(super) fn know(&self, task: &StoredTask, token: Option<&Arc<Principal>>) {
-        let mut users = self.0.users.lock();
-        users.entry((task.username().clone(), task.subject().to_owned())).or_default();
-        drop(users);
-        if let Some(token) = token {
-            self.renew(token);
-        }
+    /// Remembers the user of a task, whose newer tokens are then kept in memory.
+    pub(super) fn know(&self, task: &StoredTask) {
+        self.0.users.lock().entry((task.username().clone(), task.subject().to_owned())).or_default();
     }
 
     /// Keeps this token for the tasks of its user, if it has any here and the token is valid for longer than the one before.
@@ -295,11 +300,34 @@ impl Tasks {
         newest.clone()
     }
 
-    /// Forgets the user of a task that ended, unless this process works on another task of the user. The next look at one makes it known again.
-    pub(super) fn forget_user(&self, task: &StoredTask) {
-        if self.running_of(task.username()) == 0 {
-            self.0.users.lock().remove(&(task.username().clone(), task.subject().to_owned()));
+    /// Forgets a user, with the tokens, if no task of the user is unfinished. The next task, or look at one, makes the user known again.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(super) async fn forget_if_idle(&self, user: &Username) -> Result<(), StoreError> {
+        let _adding = self.0.adding.lock().await;
+        if self.of_user(user).await?.iter().all(|task| task.state.is_final()) {
+            self.0.users.lock().retain(|(known, _), _| known != user);
         }
+        Ok(())
+    }
+
+    /// Forgets the tokens that have expired, and all users whose tasks have ended, wherever they ended.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(super) async fn forget_idle(&self) -> Result<(), StoreError> {
+        let known: Vec<Username> = {
+            let mut users = self.0.users.lock();
+            for token in users.values_mut() {
+                token.take_if(|principal| principal.expires_at <= Timestamp::now());
+            }
+            users.keys().map(|(user, _)| user.clone()).collect()
+        };
+        for user in known {
+            self.forget_if_idle(&user).await?;
+        }
+        Ok(())
     }
 }
 
@@ -310,3 +338,6 @@ fn lease_name(id: &str) -> String {
 fn decode(record: &Record) -> Option<StoredTask> {
     serde_json::from_slice(&record.value).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,12 @@ pub struct TaskProgress {
 pub(in crate::service) struct Done {
     /// The last of them, as text, relative to the source; none at the start.
     pub(in crate::service) cursor: Option<String>,
+    /// Whether an attempt was about to make something at the target.
+    #[serde(default)]
+    pub(in crate::service) has_begun: bool,
+    /// The directories, as the entries, that the task has made and is in.
+    #[serde(default)]
+    pub(in crate::service) made: Vec<String>,
     /// The number of files, and their bytes.
     pub(in crate::service) files: u64,
     pub(in crate::service) bytes: u64,

@@ -13,8 +13,8 @@ use goldcrest::domain::{
     RemotePath, Reported, Reservation, Secret, Space, SystemName, Username,
 };
 use goldcrest::filesystem::{
-    ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Download, Entries, EntryStream, Expected,
-    FileSystem, FilesystemError, FollowFrom, FollowStream, ListOptions, Page, PageRequest, Part, PartOptions, Placed, Storage,
+    ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Download, Entries, EntryStream, FileSystem,
+    FilesystemError, FollowFrom, FollowStream, ListOptions, Page, PageRequest, Part, PartOptions, PlaceOptions, Placed, Storage,
     UploadOptions, WalkOptions,
 };
 use goldcrest::scheduler::{AttachOutput, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted};
@@ -285,7 +285,7 @@ impl Contents for ScriptedFiles {
         reply!(self.0, by, "upload", [path, String::from_utf8_lossy(&bytes), cap, expected], FileFails, Reply::Placed(placed) => placed)
     }
 
-    async fn begin_part(&self, by: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
+    async fn begin_part(&self, by: &Principal, part: &RemotePath, target: &RemotePath, _: bool) -> Result<(), FilesystemError> {
         reply!(self.0, by, "begin_part", [target, part.to_text().len()], FileFails, Reply::Done => ())
     }
 
@@ -309,10 +309,9 @@ impl Contents for ScriptedFiles {
         by: &Principal,
         _: &RemotePath,
         target: &RemotePath,
-        _: u64,
-        expected: Expected,
+        options: PlaceOptions,
     ) -> Result<Placed, FilesystemError> {
-        reply!(self.0, by, "place_part", [target, expected], FileFails, Reply::Placed(placed) => placed)
+        reply!(self.0, by, "place_part", [target, options.expected], FileFails, Reply::Placed(placed) => placed)
     }
 
     async fn pack(&self, by: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
@@ -351,6 +350,14 @@ impl Changes for ScriptedFiles {
 
     async fn mkdir(&self, by: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
         reply!(self.0, by, "mkdir", [path, parents], FileFails, Reply::Done => ())
+    }
+
+    async fn mkdir_with_mode(&self, by: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "mkdir", [path, format_args!("{mode:o}")], FileFails, Reply::Done => ())
+    }
+
+    async fn set_directory_mode(&self, by: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "chmod", [path, format_args!("{mode:o}")], FileFails, Reply::Done => ())
     }
 
     async fn symlink(&self, by: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {

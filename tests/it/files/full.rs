@@ -13,7 +13,8 @@ use goldcrest::domain::RemotePath;
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::sftp::protocol::{Attributes, Request, Response, Status};
 use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, Compression, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
+    ArchiveFormat, CompressOptions, Compression, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, PlaceOptions, Settings,
+    UploadOptions,
 };
 use tokio::io::DuplexStream;
 
@@ -101,7 +102,7 @@ async fn write(site: &Site, way_in: WayIn) -> Result<(), FilesystemError> {
             let options = PartOptions { offset: 0, length: length as u64, all_or_nothing: false };
             let part = site.path("full/.part");
             site.files.extend_part(&site.user, &part, pieces(&noise(length)), options).await?;
-            site.files.place_part(&site.user, &part, &target, length as u64, Expected::Anything).await.map(drop)
+            site.files.place_part(&site.user, &part, &target, PlaceOptions::new(length as u64, Expected::Anything)).await.map(drop)
         }
         WayIn::Copy(dereference) => {
             let options = CopyOptions { overwrite: true, dereference };
@@ -135,7 +136,7 @@ async fn each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there
     for is_full in [true, false] {
         for way_in in WAYS_IN {
             if let WayIn::Part(_) = way_in {
-                site.files.begin_part(&site.user, &site.path("full/.part"), &site.path("full/old")).await.unwrap();
+                site.files.begin_part(&site.user, &site.path("full/.part"), &site.path("full/old"), false).await.unwrap();
             }
             if is_full {
                 disk.fill();
@@ -168,7 +169,7 @@ async fn what_arrived_before_the_file_system_was_full_stays_where_the_server_set
         return skip("only root can mount a file system");
     };
     let part = site.path("full/.part");
-    site.files.begin_part(&site.user, &part, &site.path("full/new")).await.unwrap();
+    site.files.begin_part(&site.user, &part, &site.path("full/new"), false).await.unwrap();
     let extend = async |offset, length: usize, all_or_nothing| {
         let options = PartOptions { offset, length: 5_000_000, all_or_nothing };
         site.files.extend_part(&site.user, &part, pieces(&noise(length)), options).await

@@ -11,7 +11,9 @@ use futures::StreamExt;
 
 use goldcrest::domain::RemotePath;
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{CompressOptions, ContentStream, CopyOptions, Expected, FilesystemError, PartOptions, UploadOptions};
+use goldcrest::filesystem::{
+    CompressOptions, ContentStream, CopyOptions, Expected, FilesystemError, PartOptions, PlaceOptions, UploadOptions,
+};
 
 use super::rights::{self, is_possible};
 use super::{Site, noise, on_each_site, pieces};
@@ -167,10 +169,10 @@ async fn write(site: &Site, path: &RemotePath, length: Option<usize>, expected: 
         return site.files.upload(&site.user, path, pieces(&noise(length)), options).await.map(drop);
     }
     let part = site.path(".part");
-    site.files.begin_part(&site.user, &part, path).await?;
+    site.files.begin_part(&site.user, &part, path, false).await?;
     let all = PartOptions { offset: 0, length: 10, all_or_nothing: false };
     site.files.extend_part(&site.user, &part, pieces(&noise(10)), all).await?;
-    let placed = site.files.place_part(&site.user, &part, path, 10, expected).await;
+    let placed = site.files.place_part(&site.user, &part, path, PlaceOptions::new(10, expected)).await;
     if placed.is_err() {
         fs::remove_file(site.local(".part")).unwrap();
     }

@@ -7,8 +7,8 @@ use futures::TryStreamExt;
 use goldcrest::domain::{ContentUnit, FileMode, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, Compression, CopyOptions, Expected, FilesystemError, ListOptions, PageRequest, Part, PartOptions, Sort,
-    WalkOptions,
+    ArchiveFormat, CompressOptions, Compression, CopyOptions, Expected, FilesystemError, ListOptions, PageRequest, Part, PartOptions,
+    PlaceOptions, Sort, WalkOptions,
 };
 
 use super::operations::{HIDDEN, RECURSIVE};
@@ -172,7 +172,7 @@ async fn a_file_in_a_directory_that_is_closed_is_not_replaced(site: Site) {
     let outcomes = [
         ("a small upload", site.upload(&target, b"new", None).await),
         ("a big upload", site.upload(&target, &noise(600_000), None).await),
-        ("a part", site.files.begin_part(user, &site.path("closed/.f.goldcrest-upload-0"), &target).await),
+        ("a part", site.files.begin_part(user, &site.path("closed/.f.goldcrest-upload-0"), &target, false).await),
         ("a copy", site.files.copy(user, &source, &target, overwrite).await),
         ("an archive", site.files.compress(user, &source, &target, &CompressOptions::default()).await),
         ("a directory", site.files.unpack(user, &new, ArchiveFormat::Tar, archive().await, None).await.map(drop)),
@@ -290,9 +290,9 @@ async fn nothing_waits_for_the_other_end_of_a_named_pipe(site: Site) {
         let (path, parts) = (site.path(name), [site.path(".part"), site.path("copy")]);
         let work = async {
             let part = async {
-                site.files.begin_part(user, &parts[0], &path).await?;
+                site.files.begin_part(user, &parts[0], &path, false).await?;
                 site.files.extend_part(user, &parts[0], pieces(b"1"), PartOptions { offset: 0, length: 1, all_or_nothing: false }).await?;
-                site.files.place_part(user, &parts[0], &path, 1, Expected::Anything).await
+                site.files.place_part(user, &parts[0], &path, PlaceOptions::new(1, Expected::Anything)).await
             };
             let uploads = [site.upload(&path, b"1", None).await, site.upload(&path, &noise(400_000), None).await, part.await.map(drop)];
             (uploads, site.files.copy(user, &path, &parts[1], overwrite).await, site.files.copy(user, &file, &path, overwrite).await)

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use goldcrest::domain::{ByteRange, RemotePath};
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings};
+use goldcrest::filesystem::{
+    ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, PlaceOptions, Settings,
+};
 
 use super::transport::{Local, OPENSSH, Subsystem, User};
 use super::{Site, noise, open, pieces};
@@ -78,12 +80,12 @@ async fn write(site: &Site, way_in: WayIn) -> Result<(), FilesystemError> {
         WayIn::Upload(length) => site.upload(&target, &noise(length), None).await,
         WayIn::Part => {
             let part = site.path(".part");
-            site.files.begin_part(&site.user, &part, &target).await?;
+            site.files.begin_part(&site.user, &part, &target, false).await?;
             let rights = |name| fs::metadata(site.local(name)).unwrap().mode() & 0o077;
             assert_eq!(rights(".part") & !rights("f"), 0, "the part is open to more people than its target");
             let options = PartOptions { offset: 0, length: 10, all_or_nothing: false };
             site.files.extend_part(&site.user, &part, pieces(&noise(10)), options).await?;
-            site.files.place_part(&site.user, &part, &target, 10, Expected::Anything).await.map(drop)
+            site.files.place_part(&site.user, &part, &target, PlaceOptions::new(10, Expected::Anything)).await.map(drop)
         }
         WayIn::Copy => {
             let options = CopyOptions { overwrite: true, dereference: false };
@@ -202,11 +204,11 @@ async fn a_target_that_loses_rights_while_it_is_uploaded_in_parts_is_replaced_wi
             if let Some(before) = before {
                 set(&site, before, ME);
             }
-            site.files.begin_part(&site.user, &part, &target).await.unwrap();
+            site.files.begin_part(&site.user, &part, &target, false).await.unwrap();
             let options = PartOptions { offset: 0, length: 10, all_or_nothing: false };
             site.files.extend_part(&site.user, &part, pieces(&noise(10)), options).await.unwrap();
             set(&site, after, ME);
-            let placed = site.files.place_part(&site.user, &part, &target, 10, Expected::Anything).await;
+            let placed = site.files.place_part(&site.user, &part, &target, PlaceOptions::new(10, Expected::Anything)).await;
             let (context, found, length) =
                 (format!("{reach}, {before:?}, {after:o}"), rights(&site).0, fs::metadata(site.local("f")).unwrap().len());
             assert_eq!(found & !after, 0, "{context}: {found:o}");
@@ -302,7 +304,7 @@ async fn a_part_whose_name_leads_elsewhere_by_now_is_refused_and_what_it_leads_t
             chown(site.local("secret"), Some(ME), Some(ME)).unwrap();
             fs::set_permissions(site.local("secret"), fs::Permissions::from_mode(0o600)).unwrap();
             let (part, target) = (site.path(".part"), site.path("f"));
-            site.files.begin_part(&site.user, &part, &target).await.unwrap();
+            site.files.begin_part(&site.user, &part, &target, false).await.unwrap();
             fs::remove_file(site.local(".part")).unwrap();
             match kind {
                 "link" => symlink(site.local("secret"), site.local(".part")).unwrap(),
@@ -311,7 +313,7 @@ async fn a_part_whose_name_leads_elsewhere_by_now_is_refused_and_what_it_leads_t
             let options = PartOptions { offset: 10, length: 20, all_or_nothing: false };
             let extended = site.files.extend_part(&site.user, &part, pieces(&noise(10)), options).await;
             assert!(matches!(extended, Err(FilesystemError::Changed(_))), "{reach}, {kind}: {extended:?}");
-            let placed = site.files.place_part(&site.user, &part, &target, 10, Expected::Anything).await;
+            let placed = site.files.place_part(&site.user, &part, &target, PlaceOptions::new(10, Expected::Anything)).await;
             assert!(matches!(placed, Err(FilesystemError::Changed(_))), "{reach}, {kind}: {placed:?}");
             assert_eq!(fs::metadata(site.local("secret")).unwrap().mode() & 0o777, 0o600, "{reach}, {kind}");
             assert_eq!(fs::metadata(site.local("f")).unwrap().len(), 500, "{reach}, {kind}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::time::Duration;
 
-use goldcrest::filesystem::{CompressOptions, Compression, CopyOptions, Expected, FileAccess, Settings};
+use goldcrest::filesystem::{CompressOptions, Compression, CopyOptions, Expected, FileAccess, PlaceOptions, Settings};
 
 use super::rights::{is_possible, site_with};
 use super::transport::Subsystem;
@@ -31,8 +31,8 @@ async fn write(site: &Site, way_in: WayIn) {
         WayIn::Upload => site.upload(&site.path("f"), b"new", None).await.unwrap(),
         WayIn::Part => {
             let part = site.path(".part");
-            site.files.begin_part(&site.user, &part, &site.path("f")).await.unwrap();
-            site.files.place_part(&site.user, &part, &site.path("f"), 0, Expected::Anything).await.unwrap();
+            site.files.begin_part(&site.user, &part, &site.path("f"), false).await.unwrap();
+            site.files.place_part(&site.user, &part, &site.path("f"), PlaceOptions::new(0, Expected::Anything)).await.unwrap();
         }
         WayIn::Copy | WayIn::CopyTree => {
             let source = if let WayIn::Copy = way_in { site.write("source", "1") } else { site.path("deeper") };

@@ -2,11 +2,13 @@
 
 mod copies;
 mod faults;
+mod modes;
 mod openssh;
 mod refusals;
 pub mod relay;
 mod restarts;
 pub mod rights;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +41,7 @@ const TIMING: Timing = Timing {
     save: Duration::from_millis(50),
     lease: Duration::from_secs(2),
     recheck: Duration::from_millis(50),
+    forget: Duration::from_millis(50),
     first_pause: Duration::from_millis(100),
     max_pause: Duration::from_millis(400),
     give_up: Duration::from_secs(600),

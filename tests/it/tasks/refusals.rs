@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::Method;
+use axum::http::{Method, header};
 use goldcrest::domain::ClusterHealth;
 use goldcrest::service::{Gate, State};
 use serde_json::json;
@@ -41,6 +41,28 @@ async fn what_cannot_be_copied_is_refused_and_leaves_no_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_copied_onto_itself_or_into_itself_by_another_path_of_files_that_two_systems_share() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.from("tree/sub")).unwrap();
+    std::fs::write(site.from("tree/a"), "content").unwrap();
+    std::os::unix::fs::symlink(site.from("tree"), site.to("shared")).unwrap();
+    let process = site.process(Way::exec(), Way::exec());
+    for (from, to, status) in [
+        ("tree", "shared/new", 400),
+        ("tree", "shared/sub/new", 400),
+        ("tree", "shared", 400),
+        ("tree/a", "shared/a", 400),
+        ("tree/a", "shared/b", 201),
+    ] {
+        let mut body = site.request(from, to);
+        body["overwrite"] = json!(true);
+        let answer = process.ask(body).await;
+        assert_eq!(answer.status, status, "{to}: {}", answer.everything());
+        assert!(status != 400 || answer.everything().contains("share their files"), "{to}: {}", answer.everything());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_rights_are_needed() {
     let site = Site::new();
     std::fs::write(site.from("a"), "content").unwrap();
@@ -69,6 +91,28 @@ async fn a_user_has_so_many_unfinished_tasks_at_most() {
     let next = site.process(Way::sftp(), Way::sftp());
     next.ends(&format!("/tasks/{first}"), "cancelled").await;
     next.begin(site.request("a", "more")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_follows_so_many_tasks_at_most() {
+    let site = Site::new();
+    std::fs::write(site.from("a"), "content").unwrap();
+    let process = site.process(Way::sftp(), Way::sftp());
+    process.stop.cancel();
+    let address = process.begin(site.request("a", "copy")).await;
+    let follow = async || {
+        let mut follow = request(Method::GET, &address, Some("token-of-alice"), None);
+        follow.headers_mut().insert(header::ACCEPT, "text/event-stream".parse().unwrap());
+        process.api.answer(follow).await
+    };
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(follow().await);
+        assert_eq!(streams.last().unwrap().status(), 200);
+    }
+    assert_eq!(follow().await.status(), 429);
+    drop(streams);
+    assert_eq!(follow().await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,15 @@
 //! Processes that stop, and others that go on with their tasks.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use serde_json::json;
 
 use super::relay::Relay;
 use super::{Process, Site, Way, noise};
-use crate::support::{PATIENCE, wait_for};
+use crate::support::{PATIENCE, wait_for, wait_until};
+use crate::webhooks::store;
 
 fn slow(site: &Site) -> Process {
     site.process(Way::over(Arc::new(Relay::slow())), Way::sftp())
@@ -61,6 +63,27 @@ async fn a_task_whose_process_was_killed_is_taken_by_another_one() {
     assert_eq!((&progress["files"], &progress["bytes"], &progress["skipped"]), (&json!(3), &json!((12 << 20) + 30), &json!(1)), "{task}");
     assert!(std::fs::read(site.to("tree/a")).unwrap() == noise(12 << 20));
     assert_eq!(site.names("tree"), ["a", "b", "d"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_has_lost_a_task_neither_ends_it_nor_removes_what_grows() {
+    let mut site = Site::new();
+    // As if the process were suspended: it does not learn in between that its lease has ended.
+    let never = Duration::from_secs(600);
+    (site.timing.save, site.timing.tick, site.timing.lease) = (never, never, Duration::from_millis(500));
+    std::fs::write(site.from("large"), noise(64 << 20)).unwrap();
+    let source = Arc::new(Relay::slow());
+    let process = site.process(Way::over(source.clone()), Way::sftp());
+    let address = process.begin(site.request("large", "copy")).await;
+    wait_for(PATIENCE, || !site.names("").is_empty()).await;
+    let (records, name) = (store(site.state.path()), address.replace("/tasks/", "task/"));
+    wait_until(PATIENCE, async || records.lease(&name, "another process", never).await.unwrap()).await;
+    std::fs::remove_file(site.from("large")).unwrap();
+    source.inner.cut_sessions();
+    let began = Instant::now();
+    wait_for(PATIENCE, || began.elapsed() > Duration::from_secs(2)).await;
+    assert_eq!(process.task(&address).await["state"], "running");
+    assert_eq!(site.names("").len(), 1, "what grows is that of another process");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

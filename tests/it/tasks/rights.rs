@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::Method;
@@ -65,6 +66,25 @@ async fn the_next_process_goes_on_only_with_both_rights() {
     }
 }
 
+#[tokio::test]
+async fn a_copy_whose_right_to_the_target_is_gone_leaves_its_line_in_the_audit_trail() {
+    let (records, _guard) = crate::support::records::records();
+    let site = Site::new();
+    std::fs::write(site.from("a"), "content").unwrap();
+    let first = site.process(Way::sftp(), Way::sftp());
+    first.stop.cancel();
+    let address = first.begin(site.request("a", "copy")).await;
+    let withdrawn = Arc::new(Withdrawn(Relation::Write, AtomicBool::new(true)));
+    let second = site.process_with(Way::sftp(), Way::sftp(), withdrawn);
+    second.ends(&address, "failed").await;
+    let lines = records.of("audit");
+    let object = format!("daint:{} to eiger:{}", site.from("a").display(), site.to("copy").display());
+    let end = lines.iter().find(|line| line.contains("action=\"transfers.copy_to\"")).unwrap_or_else(|| panic!("{lines:#?}"));
+    for part in ["outcome=\"failed\"", "user=alice", "system=eiger", &object] {
+        assert!(end.contains(part), "{part}: {end}");
+    }
+}
+
 /// Begins a copy with a token that ends in two seconds.
 async fn begin_with_a_short_token(site: &Site, process: &Process) -> String {
     let body = Some(site.request("large", "copy"));
@@ -103,6 +123,29 @@ async fn where_credentials_need_a_token_a_copy_waits_for_a_newer_one_of_its_user
     process.ends(&address, "completed").await;
     assert!(std::fs::read(site.to("copy")).unwrap() == noise(24 << 20));
     assert_eq!(site.names(""), ["copy"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_keeps_the_token_that_it_needs_when_others_of_its_user_end() {
+    let mut site = Site::new();
+    // The third one waits for this time, in which the others end.
+    site.timing.first_pause = Duration::from_secs(1);
+    for name in ["a", "b", "c"] {
+        std::fs::write(site.from(name), noise(1 << 20)).unwrap();
+    }
+    let slow = Relay { needs_token: true, ..Relay::slow() };
+    let process = site.process(Way::over(Arc::new(slow)), Way::sftp());
+    let mut other = site.process(Way::sftp(), Way::sftp());
+    other.stop.cancel();
+    (&mut other.worker).await.unwrap();
+    let mut addresses = Vec::new();
+    for name in ["a", "b", "c"] {
+        addresses.push(process.begin(site.request(name, name)).await);
+    }
+    for address in addresses {
+        let task = other.until(&address, |task| task["isFinal"] == true || task["state"] == "waiting").await;
+        assert_eq!(task["state"], "completed", "{task}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
