@@ -19,19 +19,19 @@ use crate::support::principal;
 use crate::support::service::{Reply, Seen, Service};
 
 /// Times in which a test ends.
-const SETTINGS: RecordSettings =
+pub(super) const SETTINGS: RecordSettings =
     RecordSettings { days: 7, late_acceptance: Duration::from_secs(1), attempt: Duration::from_secs(2), certain: Duration::from_secs(4) };
 
 fn store(folder: &Path) -> Arc<dyn Store> {
     Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.join("store"), ..SqliteConfig::default() }))
 }
 
-fn records(folder: &Path) -> StoredRecords {
+pub(super) fn records(folder: &Path) -> StoredRecords {
     StoredRecords::new(store(folder), SETTINGS)
 }
 
 /// A login node on which no record can be kept.
-fn unwritable(kind: Kind, shell: &str) -> Option<Site> {
+pub(super) fn unwritable(kind: Kind, shell: &str) -> Option<Site> {
     let site = Site::keeping(kind, shell, SETTINGS, |home| Some(records(home)))?;
     std::fs::write(site.shell.home().join(".goldcrest"), "a file").unwrap();
     Some(site)
