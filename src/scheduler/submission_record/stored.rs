@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use super::{Earlier, MAX_ROUNDS, RETRY_AFTER, RecordPlace, RecordSettings, SubmissionKey, Submitted};
 use crate::domain::JobId;
@@ -64,13 +65,21 @@ pub struct StoredRecords {
     host: Arc<str>,
     /// When attempts of others were first seen to have ended without a result.
     sightings: Arc<Mutex<HashMap<(String, u32), Instant>>>,
+    /// The attempts under way, which go on without their requests.
+    attempts: TaskTracker,
 }
 
 impl StoredRecords {
     /// Records in this store.
     pub fn new(store: Arc<dyn Store>, settings: RecordSettings) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { store, settings, host: host.trim().into(), sightings: Arc::default() }
+        Self { store, settings, host: host.trim().into(), sightings: Arc::default(), attempts: TaskTracker::new() }
+    }
+
+    /// Waits until no attempt is under way and the ends of all are written down.
+    pub(in crate::scheduler) async fn settle(&self) {
+        self.attempts.close();
+        self.attempts.wait().await;
     }
 
     /// If the record of this submission is in the store: whether an attempt may have been recorded elsewhere before.
@@ -108,7 +117,7 @@ impl StoredRecords {
             match self.store.claim(&self.claim(key, after)).await.map_err(|error| unusable(&error))? {
                 Claimed::Begun(number) => {
                     let attempt = OwnAttempt { records: self.clone(), name: claim_name(key), number, asked, submission };
-                    let work = tokio::spawn(attempt.make(elsewhere.filter(|_| number == 1)));
+                    let work = self.attempts.spawn(attempt.make(elsewhere.filter(|_| number == 1)));
                     return work.await.unwrap_or_else(|_| Err(SchedulerError::Unanswered("the attempt was broken off".to_owned())));
                 }
                 Claimed::Done(text) => return submitted(&text, true),

@@ -240,6 +240,12 @@ impl Scheduler for SlurmRest {
         submit(&self.endpoint, principal, job, None).await.map(Reported::from)
     }
 
+    async fn settle(&self) {
+        if let Some(records) = &self.stored {
+            records.settle().await;
+        }
+    }
+
     /// With the record in the store: slurmrestd runs no command that could keep one on the cluster.
     async fn submit_once(
         &self,
