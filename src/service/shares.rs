@@ -92,7 +92,7 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
         added.ok_or_else(|| {
             let max = config.max_per_user;
             ServiceError::TooMany(
-                format!("you have {max} links, the limit of one user (shares.max_per_user): revoke one").into(),
+                format!("you have {max} links that may still be used, the limit of one user (shares.max_per_user): revoke one").into(),
             )
         })
     }))
@@ -102,7 +102,7 @@ fn within(name: &'static str, value: u64, max: u64) -> Result<u64, InvalidReques
     if (1..=max).contains(&value) { Ok(value) } else { Err(InvalidRequest::new(name, format!("it must be from 1 to {max}"))) }
 }
 
-/// The valid links of the caller on the system.
+/// The links of the caller on the system that have not ended.
 ///
 /// # Errors
 /// If there are no links here, or the store does not answer.

@@ -252,6 +252,22 @@ async fn what_cannot_be_shared_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_are_used_up_are_shown_and_give_place_to_new_ones() {
+    let site = Site::new();
+    for _ in 0..5 {
+        let (link, id) = site.share("a", json!({})).await;
+        assert_eq!(site.follow(&link).await.status, 200);
+        assert_eq!(site.uses(&id).await, 1);
+    }
+    let count = async || site.api.get(SHARES).await.json()["shares"].as_array().unwrap().len();
+    assert_eq!(count().await, 3);
+    for _ in 0..3 {
+        site.share("a", json!({})).await;
+    }
+    assert_eq!((site.ask(json!({"path": site.path("a")})).await.status, count().await), (429, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_are_no_links_without_the_section_nor_where_credentials_need_a_token() {
     let needs_token = Site::with(Way::over(Arc::new(Relay { needs_token: true, ..Relay::slow() })), Arc::new(Relations));
     let answer = needs_token.ask(json!({"path": needs_token.path("a")})).await;

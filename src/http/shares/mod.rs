@@ -98,7 +98,7 @@ pub(crate) async fn create_share(
 
 /// List the share links
 ///
-/// The caller's links to files of this system that are valid, without the links themselves.
+/// The caller's links to files of this system that have not ended, without the links themselves. One that is used up is shown until a new one needs its place.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/shares",

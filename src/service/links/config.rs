@@ -22,7 +22,7 @@ pub struct Config {
     #[serde(default = "default_max_uses")]
     #[schemars(range(min = 1))]
     pub max_uses: u64,
-    /// Maximum number of links of one user that are valid, on all systems together; from 1 to 500.
+    /// Maximum number of links of one user that may still be used, on all systems together; from 1 to 500.
     #[serde(default = "default_max_per_user")]
     #[schemars(range(min = 1, max = 500))]
     pub max_per_user: usize,
