@@ -67,7 +67,7 @@ fn first_half(program: &Program, folder: &Path, way_in: WayIn) -> Vec<u8> {
         WayIn::Archive => {
             let tree = tempfile::tempdir().unwrap();
             std::fs::write(tree.path().join("big"), vec![b'x'; 1_000_000]).unwrap();
-            let tar = std::process::Command::new("tar").arg("-C").arg(tree.path()).args(["-cf", "-", "big"]).output().unwrap();
+            let tar = Command::new("tar").arg("-C").arg(tree.path()).args(["-cf", "-", "big"]).output().unwrap();
             ("PUT /filesystem/good/ops/archive?format=tar&path={}/new", "", tar.stdout)
         }
     };
