@@ -23,6 +23,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// The time to wait for the keys of another identity provider before switching to its tokens.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The time, when the process ends, for the work on former clusters that goes on without its request.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The interval between checks whether the last request to a former cluster has ended.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -179,7 +182,15 @@ async fn close_when_unused(member: SiteMember, drained: CancellationToken) {
         }
     };
     drained.run_until_cancelled(unused).await;
-    cluster.settle().await;
+    // At the end of the process there is little time.
+    let at_the_end = async {
+        drained.cancelled().await;
+        tokio::time::sleep(SETTLE_TIMEOUT).await;
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(cluster.settle_submissions(), cluster.settle()) } => {}
+        () = at_the_end => tracing::warn!(system = %cluster.name(), "work on a former cluster was cut at the end"),
+    }
     if let Some(lanes) = lanes {
         lanes.close().await;
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::{self, BuildError, Provider};
@@ -34,6 +35,12 @@ use crate::transfer::streamer::Endpoint;
 
 /// The time limit for the request of a pushed record when everything else has ended.
 const PUSH_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The time limits at the end, for work that goes on without its request, and for removing temporary files after it, which has what is left of the
+/// first one too. With the second in which connections are cut, two of the metrics, and one for closing the connections to the clusters, they fit
+/// into the time that the process has (`commands/serve.rs`).
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Interval between attempts to listen for records of ended jobs.
 const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -190,18 +197,31 @@ impl Site {
         Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, store, webhooks, tasks }
     }
 
-    /// Closes all connections to the clusters, after unfinished temporary files were removed from them.
+    /// Closes all connections to the clusters, after the work that goes on without its request has ended, and unfinished temporary files were removed.
     pub(super) async fn close(&self) {
         let lanes = || self.members.iter().filter_map(|member| member.lanes.as_ref());
         let stop = CancellationToken::new();
         let upkeep = join_all(lanes().map(|lanes| lanes.upkeep(stop.clone())));
         let close = async {
-            tokio::join!(streaming::settle(&self.state.gate), uploads::settle(&self.state.gate));
-            join_all(self.members.iter().map(|member| member.cluster.settle())).await;
+            self.settle().await;
             stop.cancel();
             join_all(lanes().map(|lanes| lanes.close())).await;
         };
         tokio::join!(upkeep, close);
+    }
+
+    /// Waits for what goes on without its request.
+    async fn settle(&self) {
+        let (gate, begun) = (&self.state.gate, Instant::now());
+        let submissions = join_all(self.members.iter().map(|member| settle_submissions(&member.cluster)));
+        tokio::join!(streaming::settle(gate, SETTLE_TIMEOUT), uploads::settle(gate, SETTLE_TIMEOUT), submissions);
+        let left = SETTLE_TIMEOUT.saturating_sub(begun.elapsed()) + REMOVAL_TIMEOUT;
+        join_all(self.members.iter().map(async |member| {
+            if timeout(left, member.cluster.settle()).await.is_err() {
+                tracing::warn!(system = %member.cluster.name(), "temporary files of requests that were cut may be left on the cluster");
+            }
+        }))
+        .await;
     }
 
     /// The relations that operations need. Those for commands and for share links are included if there are any.
@@ -221,6 +241,13 @@ impl Site {
                 tracing::error!(%reason, "the authorization service cannot decide: no user may use any cluster until it does");
             }
         }
+    }
+}
+
+/// Waits for the submissions to a cluster that go on without their requests.
+async fn settle_submissions(cluster: &Cluster) {
+    if timeout(SETTLE_TIMEOUT, cluster.settle_submissions()).await.is_err() {
+        tracing::warn!(system = %cluster.name(), "submissions were cut: a request with the same Idempotency-Key finds out what became of each");
     }
 }
 

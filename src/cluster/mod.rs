@@ -143,6 +143,13 @@ impl Cluster {
         self.files.as_ref().is_some_and(|files| files.transport.needs_token())
     }
 
+    /// Waits until no submission to it is under way that goes on without its request.
+    pub async fn settle_submissions(&self) {
+        if let Some(scheduler) = &self.compute {
+            scheduler.settle().await;
+        }
+    }
+
     /// Waits, for a few seconds at most, until what requests that were cut left on it is removed.
     pub async fn settle(&self) {
         if let Some(files) = &self.files {

@@ -17,7 +17,7 @@ with `config/goldcrest.example.yaml`.
 
 - Keys are written in snake_case or in camelCase.
 - A key without a value counts as absent. An unknown key is ignored, with a warning. It is a mistake where a misspelt key would open what was to be closed:
-  under `server`, `auth`, `ssh_credentials`, `webhooks`, `compat`, and under `commands` and `kubernetes` of a cluster. A repeated key is a mistake.
+  under `server`, `auth`, `ssh_credentials`, `webhooks`, `shares`, `compat`, and under `commands` and `kubernetes` of a cluster. A repeated key is a mistake.
 - `clusters: path:/folder` reads one cluster from each `*.yaml` file of the folder, in the order of the file names. Relative paths are those of the working directory of the process.
 - A **secret** is written in place, or as `secret_file:/path`. Then the value is the file's text without surrounding white space.
   `~/` stands for the home directory.

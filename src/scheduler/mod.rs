@@ -132,6 +132,9 @@ pub trait Scheduler: Send + Sync {
         None
     }
 
+    /// Waits until no submission is under way that goes on without its request. A scheduler that has no such does nothing.
+    async fn settle(&self) {}
+
     /// Learns of changes from the scheduler until it is dropped, and calls `changed` with each user whose jobs have changed. A scheduler that
     /// reports none does nothing.
     async fn keep_current(&self, _changed: &ChangeListener<'_>) {

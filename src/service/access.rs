@@ -180,6 +180,13 @@ impl Gate {
         self.admit(Caller { requester, _under_way: Arc::new(under_way) }, relation, system.as_str()).await
     }
 
+    /// The same gate for whoever follows a link to files of a system, with the limits of links.
+    #[must_use]
+    pub(super) fn for_links(&self, system: &SystemName) -> Self {
+        let channels = self.members.get(system).map_or(usize::MAX, |member| member.cluster.config().channels_per_user());
+        Self { state: Arc::new(self.state.of_links(channels)), ..self.clone() }
+    }
+
     /// Admits a caller, who was admitted to one system, to a second one that the request names.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audit::Change;
 use super::counts::Action;
+use super::limits::TransferPermit;
 use super::links::{Link, Links, Presented, Refused, StoredLink};
 use super::stored_requester::StoredRequester;
 use super::{Access, AccessError, Gate, InvalidRequest, ServiceError, contents};
@@ -27,6 +28,9 @@ const UNKNOWN: &str = "there is no such link";
 const GONE: &str =
     "this link is not valid any more: it has ended, was revoked, or was used as often as it may be, or what it led to is gone";
 
+const MANY_FOLLOWERS: &str =
+    "as many downloads by the links of one user are under way as there may be at a time: try again when one of them has ended";
+
 /// A request for a link.
 #[derive(Clone, Copy, Debug)]
 pub struct NewShare<'a> {
@@ -38,14 +42,21 @@ pub struct NewShare<'a> {
     pub max_uses: Option<u64>,
 }
 
-/// What a link leads to, on its way.
-pub struct Opened {
+/// What a link leads to.
+pub struct LinkTarget {
     /// The name of the file or directory.
     pub path: RemotePath,
     /// The size of a file in bytes; none of an archive.
     pub size: Option<u64>,
-    /// The content.
-    pub content: ContentStream,
+}
+
+/// A request of whoever follows a link.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    /// The request's id.
+    pub request_id: Arc<str>,
+    /// The address that it came from.
+    pub address: Option<IpAddr>,
 }
 
 /// Makes a link; the answer has its signature, which is not shown again.
@@ -80,7 +91,9 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
     change.end(added.and_then(|added| {
         added.ok_or_else(|| {
             let max = config.max_per_user;
-            ServiceError::TooMany(format!("you have {max} links, the limit of one user (shares.max_per_user): revoke one").into())
+            ServiceError::TooMany(
+                format!("you have {max} links that may still be used, the limit of one user (shares.max_per_user): revoke one").into(),
+            )
         })
     }))
 }
@@ -89,7 +102,7 @@ fn within(name: &'static str, value: u64, max: u64) -> Result<u64, InvalidReques
     if (1..=max).contains(&value) { Ok(value) } else { Err(InvalidRequest::new(name, format!("it must be from 1 to {max}"))) }
 }
 
-/// The valid links of the caller on the system.
+/// The links of the caller on the system that have not ended.
 ///
 /// # Errors
 /// If there are no links here, or the store does not answer.
@@ -125,48 +138,64 @@ impl From<ServiceError> for FollowError {
     }
 }
 
-/// Opens what a link leads to, for a request with this id from this address, which counts as a use of the link if it `is_use`.
+/// Looks whether a link leads to something, which is no use of it, and opens nothing.
+///
+/// # Errors
+/// As [`open`].
+pub async fn look(gate: &Gate, link: Presented<'_>, follower: Follower) -> Result<LinkTarget, FollowError> {
+    let (access, _, link) = follow(gate, link, follower).await?;
+    let looking = async {
+        let _permit = TransferPermit::take(&access)?;
+        if link.is_directory {
+            return Ok(LinkTarget { path: contents::packable(&access, &link.path).await?, size: None });
+        }
+        let (path, version) = contents::version(&access, &link.path).await?;
+        contents::downloadable(&access, &path, &version).await?;
+        Ok(LinkTarget { path, size: Some(version.size) })
+    };
+    Ok(looking.await.map_err(for_followers)?)
+}
+
+/// Opens what a link leads to, which is a use of the link.
 ///
 /// Whoever follows a link learns nothing of the rights of its user: without them, and without the file, it is gone.
 ///
 /// # Errors
 /// If there is no such link, it is not valid any more, its user lost a right, or the cluster does not deliver the content.
-pub async fn open(
-    gate: &Gate,
-    link: Presented<'_>,
-    is_use: bool,
-    (request_id, address): (Arc<str>, Option<IpAddr>),
-) -> Result<Opened, FollowError> {
+pub async fn open(gate: &Gate, link: Presented<'_>, follower: Follower) -> Result<(LinkTarget, ContentStream), FollowError> {
     let id = link.id;
+    let (access, links, link) = follow(gate, link, follower).await?;
+    let change = Change::begin(&access, Action::SharesUse, format!("{} by the link {id}", link.path));
+    let opening = async {
+        let opened = content(&access, &link).await.map_err(for_followers)?;
+        // What is not delivered is no use of the link.
+        if links.count(id).await? { Ok(opened) } else { Err(ServiceError::Gone(GONE)) }
+    };
+    Ok(change.end(opening.await)?)
+}
+
+/// Admits the user of a link, for whoever follows it.
+async fn follow(gate: &Gate, link: Presented<'_>, follower: Follower) -> Result<(Access, Links, StoredLink), FollowError> {
     let links = gate.state().links.ok_or(ServiceError::Unsupported(NO_SHARES))?;
     let link = links.find(link).await.map_err(refused)?;
     let mut requester = link.requester.requester(None);
-    (requester.request_id, requester.address) = (request_id, address);
+    (requester.request_id, requester.address) = (follower.request_id, follower.address);
+    let gate = gate.for_links(&link.system);
     let access = gate.admit_task(requester, Relation::Read, &link.system).await.map_err(not_admitted)?;
     let access = gate.admit_further(access, Relation::Share).await.map_err(not_admitted)?;
     if access.cluster().files_need_token() {
         return Err(ServiceError::Unsupported(NEEDS_TOKEN).into());
     }
-    let change = is_use.then(|| Change::begin(&access, Action::SharesUse, format!("{} by the link {id}", link.path)));
-    let opening = async {
-        let opened = content(&access, &link).await.map_err(without_path)?;
-        // What is not delivered is no use of the link.
-        if is_use && !links.count(id).await? { Err(ServiceError::Gone(GONE)) } else { Ok(opened) }
-    };
-    let opened = opening.await;
-    Ok(match change {
-        Some(change) => change.end(opened)?,
-        None => opened?,
-    })
+    Ok((access, links, link))
 }
 
-async fn content(access: &Access, link: &StoredLink) -> Result<Opened, ServiceError> {
+async fn content(access: &Access, link: &StoredLink) -> Result<(LinkTarget, ContentStream), ServiceError> {
     if link.is_directory {
         let (path, content) = contents::pack(access, &link.path, ArchiveFormat::Tar).await?;
-        return Ok(Opened { path, size: None, content });
+        return Ok((LinkTarget { path, size: None }, content));
     }
     let (path, download) = contents::download(access, &link.path, None).await?;
-    Ok(Opened { path, size: Some(download.version.size), content: download.content })
+    Ok((LinkTarget { path, size: Some(download.version.size) }, download.content))
 }
 
 fn refused(error: Refused) -> ServiceError {
@@ -184,9 +213,11 @@ fn not_admitted(error: AccessError) -> FollowError {
     }
 }
 
-fn without_path(error: ServiceError) -> ServiceError {
+/// The error without what only the user of the link may know.
+fn for_followers(error: ServiceError) -> ServiceError {
     match error.kind() {
         Kind::Forbidden | Kind::NotFound | Kind::Invalid => ServiceError::Gone(GONE),
+        _ if matches!(error, ServiceError::TooMany(_)) => ServiceError::TooMany(MANY_FOLLOWERS.into()),
         _ => error,
     }
 }

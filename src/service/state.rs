@@ -54,6 +54,11 @@ impl State {
         Self { limits: self.limits.with_bounds(bounds), ..self.clone() }
     }
 
+    /// The same, with the limits of whoever follows the share links of a user who has this many channels.
+    pub(super) fn of_links(&self, channels: usize) -> Self {
+        Self { limits: self.limits.of_links(channels), ..self.clone() }
+    }
+
     /// The same, with these webhooks.
     #[must_use]
     pub fn with_webhooks(self, webhooks: Option<Webhooks>) -> Self {

@@ -109,7 +109,12 @@ fn check_options(findings: &mut Findings, options: &mut JobOptions) {
     if options.licenses.len() > MAX_LICENCES || !options.licenses.iter().all(is_licence) {
         findings.add("licenses", format!("write at most {MAX_LICENCES}, each as `name` or `name:count`"));
     }
-    options.mail_events.dedup();
+    let mut known = Vec::new();
+    options.mail_events.retain(|event| {
+        let is_new = !known.contains(event);
+        known.push(*event);
+        is_new
+    });
     check_dependencies(findings, &options.dependencies);
 }
 

@@ -28,9 +28,6 @@ use super::{Access, Gate, InvalidRequest, ServiceError};
 /// Seconds until an idle upload expires.
 pub const EXPIRES: i64 = 7 * 24 * 3600;
 
-/// Time limit for the additions under way when the process ends.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The longest metadata of an upload, in bytes; limited because it is part of a file name.
 const MAX_METADATA: usize = 2048;
 
@@ -246,11 +243,11 @@ pub async fn extend(access: &Access, upload: &ResumableUpload, addition: Additio
     state.additions.spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
 }
 
-/// Waits, when the process ends, until every part that is being added to has its name back. It takes a few seconds at most.
-pub async fn settle(gate: &Gate) {
+/// Waits, when the process ends and for so long at most, until every part that is being added to has its name back.
+pub async fn settle(gate: &Gate, limit: Duration) {
     let additions = gate.state().additions;
     additions.close();
-    if tokio::time::timeout(SETTLE_TIMEOUT, additions.wait()).await.is_err() {
+    if tokio::time::timeout(limit, additions.wait()).await.is_err() {
         tracing::warn!(
             left = additions.len(),
             "resumable uploads were cut while they were added to: the next request continues with a copy"

@@ -10,12 +10,14 @@ use futures::future::join;
 use goldcrest::authz::{Authorizer, Relation};
 use goldcrest::domain::ClusterHealth;
 use goldcrest::service::links::{Config, Links};
-use goldcrest::service::{Gate, State};
+use goldcrest::service::{Gate, State, UserBounds};
+use goldcrest::ssh::LaneKind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::doubles::{Relations, Tokens};
 use crate::api::{Answer, Api, request};
+use crate::files::transport::{Local, Subsystem};
 use crate::support::records::records;
 use crate::support::{PATIENCE, wait_until};
 use crate::tasks::relay::Relay;
@@ -42,6 +44,7 @@ impl Site {
         let config = Config { key: "k".repeat(32).into(), max_time: 3600, max_uses: 5, max_per_user: 3 };
         let links = Links::new(store(state.path()), config);
         let gate = Gate::new(Arc::new(Tokens), authorizer, [cluster("daint", way, files.path())], State::default().with_links(Some(links)));
+        let gate = gate.with_bounds(UserBounds { transfers: 2, ..UserBounds::default() });
         let api = Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| state.gate = gate);
         std::fs::write(files.path().join("a"), "content").unwrap();
         Self { files, _state: state, api }
@@ -94,6 +97,49 @@ async fn a_link_gives_its_file_to_whoever_has_it_as_often_as_it_may() {
     let gone = site.follow(&link).await;
     assert_eq!((gone.status, &gone.json()["retryable"]), (410, &json!(false)), "{}", gone.everything());
     assert!(!site.api.get(SHARES).await.everything().contains("signature"), "a link is shown once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_a_link_starts_nothing_on_the_cluster() {
+    let local = Arc::new(Local::new(Subsystem::Own));
+    let site = Site::with(Way::over(local.clone()), Arc::new(Relations));
+    std::fs::create_dir(site.path("tree")).unwrap();
+    for (name, end) in [("a", ""), ("tree", ".tar")] {
+        let (link, id) = site.share(name, json!({})).await;
+        let look = site.api.send(request(Method::HEAD, &link, None, None)).await;
+        assert_eq!(look.status, 200, "{}", look.everything());
+        assert!(look.header("content-disposition").unwrap().contains(&format!("\"{name}{end}\"")));
+        assert_eq!(site.uses(&id).await, 0);
+        std::fs::rename(site.path(name), site.path("moved")).unwrap();
+        assert_eq!(site.api.send(request(Method::HEAD, &link, None, None)).await.status, 410);
+        std::fs::rename(site.path("moved"), site.path(name)).unwrap();
+    }
+    assert_eq!(local.commands.load(Ordering::SeqCst), 0);
+    assert!(!local.opened.lock().unwrap().iter().any(|(_, kind)| *kind == LaneKind::Bulk), "content was opened");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_link_uses_up_no_transfer_of_its_user() {
+    let site = Site::new();
+    let mut held = Vec::new();
+    let (last, id) = site.share("a", json!({"maxUses": 5})).await;
+    for count in [5, 3] {
+        let (link, _) = site.share("a", json!({"maxUses": 5})).await;
+        for _ in 0..count {
+            let answer = site.api.answer(request(Method::GET, &link, None, None)).await;
+            assert_eq!(answer.status(), 200);
+            held.push(answer);
+        }
+    }
+    for method in [Method::GET, Method::HEAD] {
+        let answer = site.api.send(request(method.clone(), &last, None, None)).await;
+        assert_eq!(answer.status, 429, "{method}: {}", answer.everything());
+    }
+    let own = format!("/filesystem/daint/ops/download?path={}", site.path("a").display());
+    assert_eq!(site.api.get(&own).await.status, 200);
+    assert_eq!(site.uses(&id).await, 0);
+    held.pop();
+    assert_eq!(site.follow(&last).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,6 +249,22 @@ async fn what_cannot_be_shared_is_refused() {
     let answer = site.ask(json!({"path": path})).await;
     assert_eq!(answer.status, 429);
     assert!(answer.everything().contains("shares.max_per_user"), "{}", answer.everything());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_are_used_up_are_shown_and_give_place_to_new_ones() {
+    let site = Site::new();
+    for _ in 0..5 {
+        let (link, id) = site.share("a", json!({})).await;
+        assert_eq!(site.follow(&link).await.status, 200);
+        assert_eq!(site.uses(&id).await, 1);
+    }
+    let count = async || site.api.get(SHARES).await.json()["shares"].as_array().unwrap().len();
+    assert_eq!(count().await, 3);
+    for _ in 0..3 {
+        site.share("a", json!({})).await;
+    }
+    assert_eq!((site.ask(json!({"path": site.path("a")})).await.status, count().await), (429, 3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! `/filesystem/{system_name}/shares`, and `/shares/{share_id}`, which somebody without a token follows.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,7 @@ use crate::http::filesystem::content::download::{FileBytes, attachment};
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
 use crate::service::links::{Link, Presented};
-use crate::service::shares::{self, FollowError, NewShare};
+use crate::service::shares::{self, FollowError, Follower, LinkTarget, NewShare};
 
 /// A link to make.
 #[derive(Deserialize, ToSchema)]
@@ -97,7 +98,7 @@ pub(crate) async fn create_share(
 
 /// List the share links
 ///
-/// The caller's links to files of this system that are valid, without the links themselves.
+/// The caller's links to files of this system that have not ended, without the links themselves. One that is used up is shown until a new one needs its place.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/shares",
@@ -163,13 +164,26 @@ pub(crate) async fn open_share(
 ) -> Result<Response, Problem> {
     let expires = i64::try_from(expires.unwrap_or_default()).unwrap_or_default();
     let link = Presented { id: &id.0, expires, signature: &signature };
-    let request = (context.id().clone(), context.client_address());
-    let shares::Opened { path, size, content } = shares::open(&api.gate, link, method != Method::HEAD, request).await?;
+    let follower = Follower { request_id: context.id().clone(), address: context.client_address() };
+    if method == Method::HEAD {
+        let target = shares::look(&api.gate, link, follower).await?;
+        return Ok((describe(&target), Body::empty()).into_response());
+    }
+    let (target, content) = shares::open(&api.gate, link, follower).await?;
+    let headers = describe(&target);
+    let content = content.inspect_err(move |error| {
+        tracing::warn!(path = target.path.to_text(), error = %ErrorChain(error), "a download by a share link was cut short");
+    });
+    Ok((headers, cut_by_errors(content)).into_response())
+}
+
+/// The headers of a download by a link.
+fn describe(LinkTarget { path, size }: &LinkTarget) -> HeaderMap {
     let mut name = path.file_name().to_vec();
     let mut headers = HeaderMap::new();
     let content_type = match size {
         Some(size) => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(*size));
             "application/octet-stream"
         }
         None => {
@@ -181,10 +195,7 @@ pub(crate) async fn open_share(
     headers.insert(header::CONTENT_DISPOSITION, attachment(&name));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let content = content.inspect_err(move |error| {
-        tracing::warn!(path = path.to_text(), error = %ErrorChain(error), "a download by a share link was cut short");
-    });
-    Ok((headers, cut_by_errors(content)).into_response())
+    headers
 }
 
 impl From<FollowError> for Problem {

@@ -73,6 +73,11 @@ impl CachedScheduler {
         self.scheduler.submit(principal, job).await
     }
 
+    /// See [`Scheduler::settle`].
+    pub async fn settle(&self) {
+        self.scheduler.settle().await;
+    }
+
     /// See [`Scheduler::submit_once`].
     ///
     /// # Errors

@@ -2,11 +2,13 @@
 //!
 //! The Job is made first, since it owns the Secret: whatever is left is removed with it. Its name is what makes a submission with a key happen once:
 //! the API server takes a name once, in the user's own namespace. If the name is taken, the request reads the existing Job and creates whatever
-//! the earlier attempt did not.
+//! the earlier attempt did not. A quota or a rule may refuse the second one before the name is looked at: with a key, each refusal is an answer
+//! only if there is no Job of the name.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job as KubernetesJob;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Kubernetes;
@@ -32,14 +34,16 @@ impl Kubernetes {
         job: &JobDescription,
         key: Option<&SubmissionKey>,
     ) -> Result<Submitted, SchedulerError> {
-        let (request, namespace) = self.ready(user, job).await?;
+        let (request, namespace) = match self.ready(user, job).await {
+            Ok(ready) => ready,
+            Err(refusal) => return self.made_before(user, key, None, refusal).await,
+        };
         let name = key.map_or_else(|| fresh_name(job.name.as_deref()), name_of);
         let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
         let manifests = Manifests { request: &request, name: &name, user, key, policy: &self.policy, files: self.files.as_ref() };
-        self.quotas.check(&self.jobs.connection, &namespace, &request.resources()).await?;
-        let created = match self.jobs.connection.create(Actor::User(user), Some(&namespace), &manifests.job()?).await {
+        let created = match self.create(user, &namespace, &manifests).await {
             Ok(created) => created,
-            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(ApiFailure::of_write)),
+            Err(refusal) => return self.made_before(user, key, Some(&manifests), refusal).await,
         };
         // The Job is its own record.
         let record = key.map(|_| RecordPlace::Cluster);
@@ -54,6 +58,82 @@ impl Kubernetes {
                 Ok(Submitted { id, repeated: true, record })
             }
         }
+    }
+
+    /// Makes the Job, unless there is one of its name.
+    async fn create(
+        &self,
+        user: &Username,
+        namespace: &Arc<str>,
+        manifests: &Manifests<'_>,
+    ) -> Result<Created<KubernetesJob>, SchedulerError> {
+        self.quotas.check(&self.jobs.connection, namespace, &manifests.request.resources()).await?;
+        match self.jobs.connection.create(Actor::User(user), Some(namespace), &manifests.job()?).await {
+            Ok(created) => Ok(created),
+            Err(failure) => Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(ApiFailure::of_write)),
+        }
+    }
+
+    /// The answer to a submission that was refused: the Job of an earlier one with the same key, if there is one; otherwise the refusal.
+    async fn made_before(
+        &self,
+        user: &Username,
+        key: Option<&SubmissionKey>,
+        manifests: Option<&Manifests<'_>>,
+        refusal: SchedulerError,
+    ) -> Result<Submitted, SchedulerError> {
+        let Some(key) = key.filter(|_| is_refusal(&refusal)) else { return Err(refusal) };
+        let name = name_of(key);
+        let (namespace, job) = match self.find_made(user, &name, key).await {
+            Ok(Some(found)) => found,
+            // Who may not look either has no job here any more.
+            Ok(None) | Err(SchedulerError::Denied(_)) => return Err(refusal),
+            Err(error) => return Err(error),
+        };
+        let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
+        self.make_secret(user, &namespace, &name, manifests.map(|manifests| manifests.secret("Job", &job.metadata))).await?;
+        Ok(Submitted { id, repeated: true, record: Some(RecordPlace::Cluster) })
+    }
+
+    /// The namespace of a user and the Job of this key in it, if both are there.
+    async fn find_made(
+        &self,
+        user: &Username,
+        name: &str,
+        key: &SubmissionKey,
+    ) -> Result<Option<(Arc<str>, KubernetesJob)>, SchedulerError> {
+        let Some(namespace) = self.jobs.tenants.find(&self.jobs.connection, user).await.map_err(unanswered)? else { return Ok(None) };
+        Ok(self.made(user, &namespace, name, key).await?.map(|job| (namespace, job)))
+    }
+
+    /// The Job that stands under the name, which must be the one that was asked for.
+    async fn made(
+        &self,
+        user: &Username,
+        namespace: &str,
+        name: &str,
+        key: &SubmissionKey,
+    ) -> Result<Option<KubernetesJob>, SchedulerError> {
+        let found = self.jobs.connection.get::<KubernetesJob>(Actor::User(user), Some(namespace), name).await;
+        let Some(found) = found.map_err(unknown)? else { return Ok(None) };
+        if !is_ours(&found) || annotation(&found.metadata, REQUEST).as_deref() != Some(key.digest()) {
+            return Err(SchedulerError::KeyReused);
+        }
+        Ok(Some(found))
+    }
+
+    /// Makes the Secret of a Job that is there, if the attempt before ended between the two; a Secret that is there stays as it is. It cannot be made
+    /// for a description that is not allowed any more.
+    async fn make_secret(&self, user: &Username, namespace: &str, name: &str, secret: Option<Secret>) -> Result<(), SchedulerError> {
+        let (actor, scope) = (Actor::User(user), Some(namespace));
+        // A quota would refuse a second one rather than say that it is there.
+        if self.jobs.connection.get::<Secret>(actor, scope, name).await.map_err(unknown)?.is_some() {
+            return Ok(());
+        }
+        let lacks =
+            |reason: String| SchedulerError::Unanswered(format!("the job {name} is there, and its Secret cannot be made: {reason}"));
+        let secret = secret.ok_or_else(|| lacks("its description is refused now".to_owned()))?;
+        self.jobs.connection.create(actor, scope, &secret).await.map(drop).map_err(|failure| lacks(failure.into_reason()))
     }
 
     /// Makes the Secret of a new Job. Where it is refused, the Job goes too: nothing is left of a submission that failed.
@@ -77,20 +157,11 @@ impl Kubernetes {
 
     /// Takes the Job that stands under the name for the one that was asked for, where it is.
     async fn adopt(&self, user: &Username, namespace: &str, manifests: &Manifests<'_>) -> Result<(), SchedulerError> {
-        let (actor, scope) = (Actor::User(user), Some(namespace));
-        let unknown = |failure: ApiFailure| match failure.without_effect() {
-            SchedulerError::Down(reason) => SchedulerError::Unanswered(reason),
-            error => error,
-        };
-        let found = self.jobs.connection.get::<KubernetesJob>(actor, scope, manifests.name).await.map_err(unknown)?;
         let gone = || SchedulerError::Unanswered(format!("the job {} was removed a moment ago", manifests.name));
-        let found = found.ok_or_else(gone)?;
-        let asked = manifests.key.map(SubmissionKey::digest);
-        if !is_ours(&found) || annotation(&found.metadata, REQUEST).as_deref() != asked {
-            return Err(SchedulerError::KeyReused);
-        }
-        // The attempt before may have ended between the two. A Secret that is there stays as it is.
-        self.jobs.connection.create(actor, scope, &manifests.secret("Job", &found.metadata)).await.map(drop).map_err(unknown)
+        // A name that was drawn for one submission belongs to another one now.
+        let key = manifests.key.ok_or(SchedulerError::KeyReused)?;
+        let found = self.made(user, namespace, manifests.name, key).await?.ok_or_else(gone)?;
+        self.make_secret(user, namespace, manifests.name, Some(manifests.secret("Job", &found.metadata))).await
     }
 
     /// Asks the API server, which stores nothing. It cannot be asked before the user has a namespace; then the description alone is checked.
@@ -149,6 +220,23 @@ impl Kubernetes {
 
     fn read<'a>(&'a self, job: &'a JobDescription, queue: Option<String>) -> Result<JobRequest<'a>, SchedulerError> {
         JobRequest::read(job, &self.profiles, self.default_image.as_ref(), &self.images, queue)
+    }
+}
+
+/// Whether an error says that somebody refuses the submission, which says nothing of an earlier one.
+fn is_refusal(error: &SchedulerError) -> bool {
+    matches!(error, SchedulerError::Rejected(_) | SchedulerError::Denied(_) | SchedulerError::Members(_) | SchedulerError::Unsupported(_))
+}
+
+/// The failure of looking for a job that may be there.
+fn unknown(failure: ApiFailure) -> SchedulerError {
+    unanswered(failure.without_effect())
+}
+
+fn unanswered(error: SchedulerError) -> SchedulerError {
+    match error {
+        SchedulerError::Down(reason) => SchedulerError::Unanswered(reason),
+        error => error,
     }
 }
 

@@ -312,6 +312,12 @@ impl Scheduler for Pbs {
         self.run(principal, &qsub).await.map(Reported::from).map_err(refused)
     }
 
+    async fn settle(&self) {
+        if let Some(records) = &self.stored {
+            records.settle().await;
+        }
+    }
+
     async fn submit_once(
         &self,
         principal: &Principal,

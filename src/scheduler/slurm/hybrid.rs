@@ -104,6 +104,10 @@ impl Scheduler for SlurmHybrid {
         self.rest_first(self.rest.submit(principal, job), ssh, did_not_happen).await
     }
 
+    async fn settle(&self) {
+        self.ssh.settle().await;
+    }
+
     /// By the commands: the record is on the cluster.
     async fn submit_once(
         &self,

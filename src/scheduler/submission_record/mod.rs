@@ -136,10 +136,24 @@ pub(super) enum Attempt {
         /// The remaining seconds in which the scheduler may accept what it sent.
         settles_in: u64,
     },
-    /// There is no record, and none can be created in this directory.
-    Unwritable(String),
+    /// There is no record, and none can be created.
+    Unwritable {
+        /// The directory of the records.
+        directory: String,
+        /// Whether an earlier attempt may have a record that is not to be seen now.
+        earlier: Earlier,
+    },
     /// There is a record in this directory, and it cannot be written.
     Unusable(String),
+}
+
+/// Whether an attempt may have been made before one that is not recorded with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Earlier {
+    /// The records were read, and have none.
+    No,
+    /// The records are not there, as where a home directory is not mounted.
+    Perhaps,
 }
 
 /// The content of the record, if the submitting command prints it instead of submitting.
@@ -156,7 +170,8 @@ pub(super) fn recorded(raw: &RawOutput) -> Option<Attempt> {
             let attempt = numbers.next()?.parse().ok()?;
             Attempt::Ended { attempt, began: numbers.next()?.parse().ok()?, settles_in: numbers.next()?.parse().ok()? }
         }
-        "unwritable" => Attempt::Unwritable(rest.to_owned()),
+        "unwritable" => Attempt::Unwritable { directory: rest.to_owned(), earlier: Earlier::Perhaps },
+        "empty" => Attempt::Unwritable { directory: rest.to_owned(), earlier: Earlier::No },
         "unusable" => Attempt::Unusable(rest.to_owned()),
         _ => return None,
     })
@@ -197,8 +212,8 @@ pub(super) trait RecordedSubmission: Sync {
     /// The id that a submitting program printed.
     fn printed(&self, text: &str) -> Option<JobId>;
 
-    /// Looks for the job that carries the tag, submitted after `began` (Unix seconds). It fails unless all sources answered that may know the
-    /// job.
+    /// Looks for the job that carries the tag, submitted after `began` (Unix seconds). It fails unless all sources answered that there are; where
+    /// these may not know the job any more, it is unsure.
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 
     /// Writes the id into the record.
@@ -247,7 +262,7 @@ async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<OnClu
             Attempt::Running(host) => {
                 return Err(SchedulerError::UnderWay { wait: RETRY_AFTER, host: Some(host).filter(|host| !host.is_empty()) });
             }
-            Attempt::Unwritable(directory) => return Ok(OnCluster::NoRecord(directory)),
+            Attempt::Unwritable { directory, earlier } => return Ok(OnCluster::NoRecord { directory, earlier }),
             Attempt::Unusable(directory) => return Err(SchedulerError::NoRecord(directory)),
             Attempt::Ended { attempt, began, settles_in } => match submission.find(began).await.map_err(unknown)? {
                 Trace::Job(id) => {
@@ -259,7 +274,8 @@ async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<OnClu
                 }
                 // It was looked for too early to be sure.
                 _ if settles_in > 0 => return Err(SchedulerError::UnderWay { wait: Duration::from_secs(settles_in), host: None }),
-                Trace::Nowhere | Trace::Unsure(_) => after = attempt,
+                Trace::Unsure(reason) => return Err(SchedulerError::Undecidable { reason }),
+                Trace::Nowhere => after = attempt,
             },
         }
     }
@@ -270,7 +286,10 @@ async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<OnClu
 enum OnCluster {
     Submitted(Submitted),
     /// There is no record in this directory, and none can be made. Nothing was submitted.
-    NoRecord(String),
+    NoRecord {
+        directory: String,
+        earlier: Earlier,
+    },
 }
 
 /// The way of a submission whose record cannot lie on the cluster.
@@ -289,20 +308,35 @@ pub(super) async fn submit_once(submission: &impl RecordedSubmission, fallback: 
     let Some(InStore { records, key, submission: tagged }) = fallback else {
         return match submit_on_cluster(submission).await? {
             OnCluster::Submitted(submitted) => Ok(submitted),
-            OnCluster::NoRecord(directory) => Err(SchedulerError::NoRecord(directory)),
+            OnCluster::NoRecord { directory, .. } => Err(SchedulerError::NoRecord(directory)),
         };
     };
     // If a home directory can be written again, the record in the store still counts.
-    if !records.are_kept(key).await? {
-        match submit_on_cluster(submission).await? {
-            OnCluster::Submitted(submitted) => return Ok(submitted),
-            OnCluster::NoRecord(directory) => {
-                tracing::debug!(directory, "the record of a submission is kept in the store");
-                records.keep(key).await?;
+    if let Some(earlier) = records.kept(key).await? {
+        return records.submit(key, tagged(), Some(earlier)).await;
+    }
+    match submit_on_cluster(submission).await? {
+        OnCluster::Submitted(submitted) => Ok(submitted),
+        OnCluster::NoRecord { directory, earlier } => {
+            let tagged = tagged();
+            // As long as it is not known, the record that is not to be seen now is the one that counts.
+            if earlier == Earlier::Perhaps
+                && let Trace::Unsure(reason) = records.look(&*tagged).await?
+            {
+                return Err(undecidable_elsewhere(&directory, &reason));
             }
+            tracing::debug!(directory, "the record of a submission is kept in the store");
+            records.keep(key, earlier).await?;
+            records.submit(key, tagged, Some(earlier)).await
         }
     }
-    records.submit(key, tagged(), true).await
+}
+
+/// The error where an attempt may have a record on the cluster that is not to be seen, and its job cannot be looked for.
+fn undecidable_elsewhere(directory: &str, reason: &str) -> SchedulerError {
+    let reason =
+        format!("its record may be in {directory}, which cannot be read, and {reason}; until it can, submit without Idempotency-Key");
+    SchedulerError::Undecidable { reason }
 }
 
 /// An error of looking for a job that may be there.

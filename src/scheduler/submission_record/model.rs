@@ -1,8 +1,8 @@
 //! The protocol of `record.sh` and [`super::submit_once`] as a state machine, explored whole: two replicas are sent the same request again and
 //! again, and each process may be killed between any two of its steps.
 //!
-//! It assumes of a scheduler that it takes what a process sent before the settling time after that process has ended, and that it shows a job
-//! once it has taken it.
+//! It assumes of a scheduler that it takes what a process sent before the settling time after that process has ended, that it shows a job
+//! once it has taken it, and that it says so where it may have forgotten one.
 
 use std::collections::HashSet;
 
@@ -17,6 +17,8 @@ enum Without {
     Settling,
     TheClaim,
     TheTag,
+    /// Distinguishing a job that does not exist from one that may have been forgotten.
+    BeingSure,
 }
 
 /// A process that submits, by its attempt.
@@ -64,6 +66,8 @@ struct World {
     attempts: Vec<Submitting>,
     id: bool,
     jobs: u8,
+    /// Whether the scheduler has forgotten the jobs that it took.
+    forgotten: bool,
     commands: Vec<Command>,
     replicas: [Replica; 2],
     answered: bool,
@@ -77,6 +81,7 @@ impl World {
             attempts: Vec::new(),
             id: false,
             jobs: 0,
+            forgotten: false,
             commands: Vec::new(),
             replicas: [Replica::Idle; 2],
             answered: false,
@@ -159,7 +164,12 @@ impl World {
 
     fn look(&mut self, replica: usize, last: usize, settled: bool, without: Without) {
         self.replicas[replica] = Replica::Idle;
-        if self.jobs > 0 && without != Without::TheTag {
+        if self.forgotten {
+            // Nobody knows, and the client learns this.
+            if settled && without == Without::BeingSure {
+                self.start(replica, last);
+            }
+        } else if self.jobs > 0 && without != Without::TheTag {
             // The answer does not depend on what becomes of the command that writes the id down.
             self.answered = true;
             self.commands.push(Command { replica: None, after: last, step: Step::Note });
@@ -200,6 +210,9 @@ impl World {
                 add(&|world| world.attempts[index].settled = true);
             }
         }
+        if self.jobs > 0 && !self.forgotten {
+            add(&|world| world.forgotten = true);
+        }
         for (replica, state) in self.replicas.into_iter().enumerate() {
             match state {
                 Replica::Idle if self.requests > 0 => add(&|world| {
@@ -231,7 +244,7 @@ impl World {
                 return self.jobs == 1 && self.id;
             }
             // A step that changes nothing waits for the scheduler: what comes later in the list lets it go on.
-            let next = self.successors(Without::Nothing).into_iter().find(|next| *next != self);
+            let next = self.successors(Without::Nothing).into_iter().find(|next| *next != self && next.forgotten == self.forgotten);
             match next {
                 Some(next) => self = next,
                 None => return false,
@@ -249,7 +262,9 @@ fn explore(without: Without, ends: bool) -> Result<usize, u8> {
         if world.jobs > 1 {
             return Err(world.jobs);
         }
-        assert!(!ends || world.clone().ends_well(), "an id is lost: {world:?}");
+        // The outcome of a forgotten job whose id was not written down cannot be determined; it is not submitted again.
+        let is_known = !world.forgotten || world.id;
+        assert!(!ends || !is_known || world.clone().ends_well(), "an id is lost: {world:?}");
         for next in world.successors(without) {
             if seen.insert(next.clone()) {
                 open.push(next);
@@ -267,7 +282,7 @@ fn no_run_has_two_jobs_and_none_loses_the_id() {
 
 #[test]
 fn each_part_of_the_protocol_is_needed() {
-    for without in [Without::Settling, Without::TheClaim, Without::TheTag] {
+    for without in [Without::Settling, Without::TheClaim, Without::TheTag, Without::BeingSure] {
         assert!(explore(without, false).is_err());
     }
 }

@@ -6,7 +6,8 @@
 #   <name>.dead.<n>     a symbolic link to the time when that process was first seen to have ended without an id
 #   <name>.id           a file: what the submitting program printed, or the id that was found by the tag, and the digest. The line counts once
 #                       it has its end; until then the job is found by the tag.
-# `unwritable` says that there is no record and none can be made, `unusable` that there is one, to which nothing can be added.
+# `unwritable` and `empty` say that there is no record and none can be made, `empty` that the folder has been read and certainly has none; `unusable`
+# that there is one, to which nothing can be added.
 # A request makes the next attempt only after the last one has ended and its job was searched for and not found; argument 3 names that
 # attempt. The job is searched for once the scheduler has had as many seconds as argument 4 says to take what that process sent last.
 told() { printf "goldcrest-submission %s\n" "$*"; exit 0; };
@@ -59,4 +60,5 @@ gc_own="$gc_host $gc_boot $gc_number $gc_start $gc_digest"; link "$gc_own" "$gc_
 [ -d "$gc_base" ] || command mkdir -m 700 "${gc_base%/*}" "$gc_base" 2>/dev/null; link "$gc_own" "$gc_attempt" && return;
 if gc_process=$(target "$gc_attempt"); then
 [ "$gc_process" != "$gc_own" ] || return 0; [ "${gc_process##* }" = "$gc_digest" ] || told other; told running "${gc_process%% *}"; fi;
-[ "${gc_attempt##*.}" = 1 ] || told unusable "$gc_base"; told unwritable "$gc_base"; };
+[ "${gc_attempt##*.}" = 1 ] || told unusable "$gc_base"; gc_names=$(command ls "$gc_base" 2>/dev/null) || told unwritable "$gc_base";
+case $gc_names in *"${gc_entry##*/}"*) told running ;; esac; told empty "$gc_base"; };

@@ -16,8 +16,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 
-use super::{MAX_ROUNDS, RETRY_AFTER, RecordPlace, RecordSettings, SubmissionKey, Submitted};
+use super::{Earlier, MAX_ROUNDS, RETRY_AFTER, RecordPlace, RecordSettings, SubmissionKey, Submitted};
 use crate::domain::JobId;
 use crate::error::{Classify, ErrorChain};
 use crate::scheduler::SchedulerError;
@@ -25,6 +26,8 @@ use crate::store::{Claim, Claimed, Record, Store, StoreError};
 
 /// The records that say of a key that its submission is recorded in the store.
 const KIND: &str = "submission";
+/// The value of such a record where no attempt was recorded elsewhere before.
+const NONE_BEFORE: &[u8] = b"first";
 /// When an attempt whose outcome is not known is worth asking for again.
 const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(30);
 /// The maximum number of attempts of others that are remembered.
@@ -38,7 +41,7 @@ pub(in crate::scheduler) trait TaggedSubmission: Send + Sync {
     /// Submits the job, once.
     async fn send(&self) -> Result<JobId, SchedulerError>;
 
-    /// Looks for the job, submitted after `began` (Unix seconds). It fails unless all sources that may know it answered.
+    /// Looks for the job, submitted after `began` (Unix seconds). It fails unless all sources answered that there are.
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 }
 
@@ -62,28 +65,43 @@ pub struct StoredRecords {
     host: Arc<str>,
     /// When attempts of others were first seen to have ended without a result.
     sightings: Arc<Mutex<HashMap<(String, u32), Instant>>>,
+    /// The attempts under way, which go on without their requests.
+    attempts: TaskTracker,
 }
 
 impl StoredRecords {
     /// Records in this store.
     pub fn new(store: Arc<dyn Store>, settings: RecordSettings) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { store, settings, host: host.trim().into(), sightings: Arc::default() }
+        Self { store, settings, host: host.trim().into(), sightings: Arc::default(), attempts: TaskTracker::new() }
     }
 
-    /// Whether the record of this submission is in the store.
-    pub(super) async fn are_kept(&self, key: &SubmissionKey) -> Result<bool, SchedulerError> {
-        Ok(self.store.get(KIND, key.name()).await.map_err(|error| unusable(&error))?.is_some())
+    /// Waits until no attempt is under way and the ends of all are written down.
+    pub(in crate::scheduler) async fn settle(&self) {
+        self.attempts.close();
+        self.attempts.wait().await;
+    }
+
+    /// If the record of this submission is in the store: whether an attempt may have been recorded elsewhere before.
+    pub(super) async fn kept(&self, key: &SubmissionKey) -> Result<Option<Earlier>, SchedulerError> {
+        let record = self.store.get(KIND, key.name()).await.map_err(|error| unusable(&error))?;
+        Ok(record.map(|record| if record.value == NONE_BEFORE { Earlier::No } else { Earlier::Perhaps }))
     }
 
     /// Remembers that the record of this submission is in the store.
-    pub(super) async fn keep(&self, key: &SubmissionKey) -> Result<(), SchedulerError> {
+    pub(super) async fn keep(&self, key: &SubmissionKey, earlier: Earlier) -> Result<(), SchedulerError> {
         let (kind, id) = (KIND, key.name().to_owned());
-        let record = Record { kind, id, owner: String::new(), value: Vec::new(), due_in: None, ttl: self.ttl() };
+        let value = if earlier == Earlier::No { NONE_BEFORE.to_vec() } else { Vec::new() };
+        let record = Record { kind, id, owner: String::new(), value, due_in: None, ttl: self.ttl() };
         self.store.put(&record).await.map_err(|error| unusable(&error))
     }
 
-    /// Submits the job unless that was done before; `look_first` where an attempt may have been recorded elsewhere.
+    /// Looks for the job of an attempt that may have been recorded elsewhere, for as long as records are kept.
+    pub(super) async fn look(&self, submission: &dyn TaggedSubmission) -> Result<Trace, SchedulerError> {
+        submission.find(jiff::Timestamp::now().as_second() - i64::from(self.settings.days) * 24 * 3600).await
+    }
+
+    /// Submits the job unless that was done before; `elsewhere` says where records are kept on the cluster too whether there may be one.
     ///
     /// # Errors
     /// The errors of the scheduler and of the store.
@@ -91,7 +109,7 @@ impl StoredRecords {
         &self,
         key: &SubmissionKey,
         submission: Arc<dyn TaggedSubmission>,
-        look_first: bool,
+        elsewhere: Option<Earlier>,
     ) -> Result<Submitted, SchedulerError> {
         let mut after = 0;
         for _ in 0..MAX_ROUNDS {
@@ -99,7 +117,7 @@ impl StoredRecords {
             match self.store.claim(&self.claim(key, after)).await.map_err(|error| unusable(&error))? {
                 Claimed::Begun(number) => {
                     let attempt = OwnAttempt { records: self.clone(), name: claim_name(key), number, asked, submission };
-                    let work = tokio::spawn(attempt.make(look_first && number == 1));
+                    let work = self.attempts.spawn(attempt.make(elsewhere.filter(|_| number == 1)));
                     return work.await.unwrap_or_else(|_| Err(SchedulerError::Unanswered("the attempt was broken off".to_owned())));
                 }
                 Claimed::Done(text) => return submitted(&text, true),
@@ -200,10 +218,13 @@ struct OwnAttempt {
 }
 
 impl OwnAttempt {
-    async fn make(self, look_first: bool) -> Result<Submitted, SchedulerError> {
-        if look_first {
-            let oldest = jiff::Timestamp::now().as_second() - i64::from(self.records.settings.days) * 24 * 3600;
-            match self.submission.find(oldest).await {
+    async fn make(self, elsewhere: Option<Earlier>) -> Result<Submitted, SchedulerError> {
+        if let Some(earlier) = elsewhere {
+            let found = match self.records.look(&*self.submission).await {
+                Ok(Trace::Unsure(reason)) if earlier == Earlier::Perhaps => Err(SchedulerError::Undecidable { reason }),
+                found => found,
+            };
+            match found {
                 Ok(Trace::Job(id)) => {
                     self.records.record_job(&self.name, self.number, &id).await;
                     return submitted(id.as_str(), true);

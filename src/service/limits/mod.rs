@@ -17,6 +17,9 @@ pub(super) use user_limit::{UserLimit, UserPermit};
 /// The maximum number of files and tasks that one user follows at a time. Each file is open on a cluster until the user's token ends.
 const MAX_FOLLOWED_PER_USER: u64 = 16;
 
+/// The maximum number of transfers by the share links of one user.
+const MAX_LINKED_PER_USER: u64 = 8;
+
 /// The memory limit for the unread responses of one user, in bytes.
 const MAX_READY_PER_USER: u64 = 64 * 1024 * 1024;
 
@@ -48,8 +51,13 @@ pub(super) struct UserLimits {
     followed: UserLimit,
     pub(super) commands: UserLimit,
     pub(super) ready: UserLimit,
-    /// Work of tasks. It has no bound here, because a task is bounded when it begins.
+    /// Work that counts as no request of its user, and has no bound here: a task is bounded when it begins, and what is done by share links by
+    /// `linked`.
     pub(super) background: UserLimit,
+    /// Transfers of whoever follows the share links of a user.
+    linked: UserLimit,
+    /// The clients of those.
+    linked_clients: SlowClients,
     /// Tasks of one user that have not ended.
     pub(super) max_tasks: u64,
     slow_clients: SlowClients,
@@ -66,6 +74,8 @@ impl Default for UserLimits {
             commands: UserLimit::new(1, u64::MAX),
             ready: UserLimit::new(MAX_READY_PER_USER, MAX_READY),
             background: UserLimit::new(u64::MAX, u64::MAX),
+            linked: UserLimit::new(MAX_LINKED_PER_USER, u64::MAX),
+            linked_clients: SlowClients::default(),
             max_tasks: tasks,
             slow_clients: SlowClients::default(),
         }
@@ -77,6 +87,13 @@ impl UserLimits {
     pub(super) fn with_bounds(&self, bounds: UserBounds) -> Self {
         let (requests, transfers) = (self.requests.with_bound(bounds.requests), self.transfers.with_bound(bounds.transfers));
         Self { requests, transfers, max_tasks: bounds.tasks, ..self.clone() }
+    }
+
+    /// The limits of whoever follows the share links of a user who has this many channels: what they do is no transfer of the user's own, and leaves
+    /// the user most of the channels.
+    pub(super) fn of_links(&self, channels: usize) -> Self {
+        let share = u64::try_from(channels / 4).unwrap_or(u64::MAX).clamp(1, MAX_LINKED_PER_USER);
+        Self { transfers: self.linked.with_bound(share), slow_clients: self.linked_clients.clone(), ..self.clone() }
     }
 }
 

@@ -10,6 +10,7 @@ pub const MIN_KEY: usize = 32;
 
 /// Links by which somebody without an account downloads a file or a directory of a user. If absent, there are none. They need the section `store`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Key that signs the links, of at least 32 bytes, in place or as `secret_file:/path`. It is the same for all replicas; with another key, all
     /// links are invalid.
@@ -22,7 +23,7 @@ pub struct Config {
     #[serde(default = "default_max_uses")]
     #[schemars(range(min = 1))]
     pub max_uses: u64,
-    /// Maximum number of links of one user that are valid, on all systems together; from 1 to 500.
+    /// Maximum number of links of one user that may still be used, on all systems together; from 1 to 500.
     #[serde(default = "default_max_per_user")]
     #[schemars(range(min = 1, max = 500))]
     pub max_per_user: usize,

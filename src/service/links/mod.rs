@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use super::stored_requester::StoredRequester;
 use crate::domain::{Secret, SystemName, Username};
+use crate::error::ErrorChain;
 use crate::store::{Record, Store, StoreError};
 
 pub use config::{Config, MIN_KEY};
@@ -103,6 +104,11 @@ impl From<StoreError> for Refused {
 }
 
 impl StoredLink {
+    /// Whether it may be used once more.
+    fn is_usable(&self) -> bool {
+        self.uses < self.max_uses
+    }
+
     pub(super) fn into_link(self, id: String) -> Link {
         let Self { system, path, is_directory, created, expires, max_uses, uses, requester: _ } = self;
         Link { id, system, path, is_directory, created, expires, max_uses, uses }
@@ -121,14 +127,25 @@ impl Links {
         &self.0.config
     }
 
-    /// Adds a link; the answer has its signature. None if its user has as many as one may.
+    /// Adds a link; the answer has its signature. None if its user has as many as one may; those that are used up do not count, and give place.
     ///
     /// # Errors
     /// If the store does not answer, or is full.
     pub(super) async fn add(&self, link: StoredLink) -> Result<Option<(Link, Secret)>, StoreError> {
+        let max = self.0.config.max_per_user;
         let known = self.0.store.list(SHARE, link.requester.username.as_str()).await?;
-        if known.len() >= self.0.config.max_per_user {
+        let known_count = known.len();
+        let mut used_up: Vec<(Timestamp, String)> = known
+            .into_iter()
+            .filter_map(|record| decode(&record).filter(|link| !link.is_usable()).map(|link| (link.created, record.id)))
+            .collect();
+        if known_count - used_up.len() >= max {
             return Ok(None);
+        }
+        // The user sees the uses of a link for as long as there is place.
+        used_up.sort();
+        for (_, id) in used_up.into_iter().take((known_count + 1).saturating_sub(max)) {
+            self.0.store.remove(SHARE, &id).await?;
         }
         let id = uuid::Uuid::new_v4().simple().to_string();
         self.put(&id, &link).await?;
@@ -136,7 +153,7 @@ impl Links {
         Ok(Some((link.into_link(id), signature)))
     }
 
-    /// The valid links of a user on a system, the newest first.
+    /// The links of a user on a system that have not ended, the newest first; also those that are used up, unless later ones needed their place.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -173,7 +190,7 @@ impl Links {
         if expires <= Timestamp::now().as_second() {
             return Err(Refused::Gone);
         }
-        self.get(id).await?.filter(|link| link.uses < link.max_uses).ok_or(Refused::Gone)
+        self.get(id).await?.filter(StoredLink::is_usable).ok_or(Refused::Gone)
     }
 
     /// Counts a use of a link; whether it was still valid.
@@ -182,7 +199,7 @@ impl Links {
     /// If the store does not answer, or is full.
     pub(super) async fn count(&self, id: &str) -> Result<bool, StoreError> {
         self.alone(id, async {
-            let Some(mut link) = self.get(id).await?.filter(|link| link.uses < link.max_uses) else { return Ok(false) };
+            let Some(mut link) = self.get(id).await?.filter(StoredLink::is_usable) else { return Ok(false) };
             link.uses += 1;
             self.put(id, &link).await?;
             Ok(true)
@@ -190,17 +207,21 @@ impl Links {
         .await
     }
 
-    /// Works with the lease of a link.
+    /// Works with the lease of a link, which is given back also where the client leaves.
     async fn alone(&self, id: &str, work: impl Future<Output = Result<bool, StoreError>>) -> Result<bool, StoreError> {
         let (name, holder) = (format!("share/{id}"), uuid::Uuid::new_v4().simple().to_string());
+        // From before the request for it on: a client may leave while the store answers.
+        let mut lease = Lease { store: Arc::clone(&self.0.store), name, holder, is_taken: true };
         for _ in 0..LEASE_ATTEMPTS {
-            if self.0.store.lease(&name, &holder, LEASE_TIME).await? {
+            if lease.store.lease(&lease.name, &lease.holder, LEASE_TIME).await? {
                 let outcome = work.await;
-                self.0.store.release(&name, &holder).await?;
+                lease.store.release(&lease.name, &lease.holder).await?;
+                lease.is_taken = false;
                 return outcome;
             }
             sleep(LEASE_PAUSE).await;
         }
+        lease.is_taken = false;
         Err(StoreError::Unavailable("the lease of a link was not to be had".into()))
     }
 
@@ -217,6 +238,30 @@ impl Links {
     }
 }
 
+/// The lease of a link, which is given back when it is dropped.
+struct Lease {
+    store: Arc<dyn Store>,
+    name: String,
+    holder: String,
+    /// Whether it may have been taken.
+    is_taken: bool,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (store, name, holder) = (Arc::clone(&self.store), std::mem::take(&mut self.name), std::mem::take(&mut self.holder));
+        runtime.spawn(async move {
+            if let Err(error) = store.release(&name, &holder).await {
+                tracing::debug!(error = %ErrorChain(&error), "the lease of a link was not given back: it ends by itself");
+            }
+        });
+    }
+}
+
 /// What is signed: no other use of the key has such a text.
 fn message(id: &str, expires: i64) -> Vec<u8> {
     format!("goldcrest share link {id} {expires}").into_bytes()
@@ -224,4 +269,21 @@ fn message(id: &str, expires: i64) -> Vec<u8> {
 
 fn decode(record: &Record) -> Option<StoredLink> {
     serde_json::from_slice(&record.value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Sqlite, SqliteConfig};
+
+    #[tokio::test]
+    async fn a_client_that_leaves_does_not_keep_the_lease_of_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.path().to_owned(), ..SqliteConfig::default() }));
+        let links = Links::new(store, Config { key: "k".repeat(32).into(), max_time: 60, max_uses: 5, max_per_user: 3 });
+        let left = tokio::time::timeout(Duration::from_millis(500), links.alone("a", std::future::pending())).await;
+        assert!(left.is_err());
+        // The next one waits for two seconds, and the lease would last for ten.
+        assert!(!links.count("a").await.expect("the lease is to be had"));
+    }
 }

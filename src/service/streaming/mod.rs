@@ -34,9 +34,6 @@ pub use stream::{StopReason, Stream};
 use super::streams::{MAX_CONNECTED_PER_USER, MAX_WAITING_PER_USER, Transfer, WaitingTransfer};
 use stream::JobState;
 
-/// Time limit for the reports of transfers when the process ends.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Maximum number of reports that are written at a time when the process ends.
 const MAX_CONCURRENT_REPORTS: usize = 16;
 
@@ -235,8 +232,8 @@ pub async fn claim(gate: &Gate, secret: &str, address: IpAddr) -> Result<Stream,
 }
 
 /// Ends every transfer when the process ends: waits for the reports under way, and tells the jobs of those that wait that no client can
-/// connect any more. It takes a few seconds at most.
-pub async fn settle(gate: &Gate) {
+/// connect any more; for so long at most.
+pub async fn settle(gate: &Gate, limit: Duration) {
     let streams = gate.state().streams;
     let endings = streams.endings.clone();
     let places = Arc::new(Semaphore::new(MAX_CONCURRENT_REPORTS));
@@ -245,7 +242,7 @@ pub async fn settle(gate: &Gate) {
         endings.spawn(give_up(gate.clone(), waiting, Arc::clone(&places)));
     }
     endings.close();
-    if tokio::time::timeout(SETTLE_TIMEOUT, endings.wait()).await.is_err() {
+    if tokio::time::timeout(limit, endings.wait()).await.is_err() {
         tracing::warn!("the jobs of some transfers were not told that Goldcrest stops: they end when their time is over");
     }
 }

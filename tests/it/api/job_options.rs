@@ -23,7 +23,7 @@ async fn every_option_reaches_the_scheduler() {
         "nodes": 2, "tasks": 8, "tasksPerNode": 4, "cpusPerTask": 3, "memory": "4GiB", "gpus": 2, "gpuType": "a100", "timeLimit": 90,
         "qos": "high", "exclusive": true, "hold": true, "array": "0-9%2",
         "dependencies": [{"type": "afterok", "jobs": ["12", "13_4"]}, {"type": "singleton"}],
-        "mailUser": "a@example.org", "mailEvents": ["begin", "fail"], "licenses": ["matlab:2"], "container": "/c", "containerImage": "i",
+        "mailUser": "a@example.org", "mailEvents": ["begin", "fail", "begin"], "licenses": ["matlab:2"], "container": "/c", "containerImage": "i",
     });
     let expected = r##"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/home/alice", standard_input: None, standard_output: None, standard_error: None, environment: {"F7T_version": "v2.0.0"}, constraints: None, script: Inline("#!/bin/sh\n"), options: JobOptions { nodes: Some(2), tasks: Some(8), tasks_per_node: Some(4), cpus_per_task: Some(3), memory: Some(Memory(4096)), memory_per_cpu: None, gpus: Some(2), gpus_per_node: None, gpu_type: Some("a100"), time_limit: Some(90), qos: Some("high"), exclusive: true, hold: true, array: Some(ArrayIndices("0-9%2")), dependencies: [Dependency { condition: AfterOk, jobs: [JobId("12"), JobId("13_4")] }, Dependency { condition: Singleton, jobs: [] }], mail_user: Some("a@example.org"), mail_events: [Begin, Fail], licenses: ["matlab:2"], container: Some("/c"), container_image: Some("i") }, program: None }"##;
     let api = Api::new(vec![(expected, Reply::Id("7"))], vec![]);

@@ -475,7 +475,7 @@ async fn a_job_is_told_when_no_client_can_connect_any_more() {
     let streaming = Streaming::start().await;
     let answer = streaming.ask("upload", "a").await;
     let secret = streaming.secret(&answer).await;
-    goldcrest::service::streaming::settle(&streaming.machine.api.gate).await;
+    goldcrest::service::streaming::settle(&streaming.machine.api.gate, Duration::from_secs(5)).await;
     let (state, _, error) = streaming.machine.end(&answer).await;
     assert!(state == "FAILED" && error.contains("Goldcrest was stopped before the client connected"), "{state} {error}");
     assert_eq!(streaming.connect(Some(&format!("Bearer {secret}"))).await.err(), Some(403));

@@ -54,6 +54,7 @@ fn a_misspelt_key_opens_nothing_that_was_to_be_closed() {
             mistakes(&(site() + "webhooks: {allowed_networkss: []}\n")),
             "webhooks.allowed_networkss: unknown key; did you mean `allowed_networks`?",
         ),
+        (mistakes(&(site() + "shares: {key: k, max_use: 1}\n")), "shares.max_use: unknown key; did you mean `max_uses`?"),
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }

@@ -14,6 +14,7 @@ mod schedules;
 mod watching;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::Method;
@@ -143,6 +144,42 @@ async fn a_key_is_one_job_and_what_an_attempt_left_undone_is_made_up_for() {
     assert!(matches!(scheduler.submit_once(&jane, &job(), &other).await, Err(SchedulerError::KeyReused)));
     let john = scheduler.submit_once(&principal("john"), &job(), &other).await.unwrap().value;
     assert!(!john.repeated, "keys belong to their users");
+}
+
+#[tokio::test]
+async fn a_key_is_answered_with_its_job_though_another_one_would_be_refused() {
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let server = ApiServer::start(move |seen| {
+        let is_new = seen.method == Method::POST && ["/jobs", "/secrets"].iter().any(|end| seen.uri.path().ends_with(end));
+        let message = "jobs.batch \"x\" is forbidden: exceeded quota: jobs, requested: count/jobs.batch=1, used: 1, limited: 1";
+        (is_new && is_full.load(Ordering::SeqCst)).then(|| refusal(403, "Forbidden", message))
+    })
+    .await;
+    let (jane, key) = (principal("jane"), SubmissionKey::new(&[1; 16], &[2; 32]));
+    let first = server.scheduler(json!({})).submit_once(&jane, &job(), &key).await.unwrap().value;
+    full.store(true, Ordering::SeqCst);
+    let elsewhere = JobDescription { partition: Some("gone".to_owned()), ..job() };
+    for (quota, job) in [("9", job()), ("0", job()), ("9", elsewhere.clone())] {
+        let quota = json!({"metadata": {"name": "jobs"}, "spec": {"hard": {"pods": quota}}});
+        server.put("/api/v1/namespaces/goldcrest-jane/resourcequotas/jobs", quota);
+        // Another replica, which remembers no quotas.
+        let scheduler = server.scheduler(json!({}));
+        let second = scheduler.submit_once(&jane, &job, &key).await.unwrap().value;
+        assert!(second.repeated && second.id == first.id);
+        let other = SubmissionKey::new(&[3; 16], &[2; 32]);
+        let error = scheduler.submit_once(&jane, &job, &other).await.unwrap_err();
+        assert!(matches!(error, SchedulerError::Denied(_) | SchedulerError::Rejected(_) | SchedulerError::Members(_)), "{error:?}");
+        let reused = SubmissionKey::new(&[1; 16], &[3; 32]);
+        assert!(matches!(scheduler.submit_once(&jane, &job, &reused).await, Err(SchedulerError::KeyReused)));
+    }
+    // A job that lacks its Secret does not run, and is there.
+    assert!(server.remove(&format!("/api/v1/namespaces/goldcrest-jane/secrets/{}", first.id)));
+    for job in [job(), elsewhere] {
+        let error = server.scheduler(json!({})).submit_once(&jane, &job, &key).await.unwrap_err();
+        assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(true)), "{error}");
+    }
+    assert_eq!(server.paths().iter().filter(|path| path.contains("/jobs/")).count(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A submission with an `Idempotency-Key`: real shells and files, the schedulers' commands as scripts, and something killed at each step.
 
+mod forgotten;
 mod record;
 mod stored;
 
@@ -46,7 +47,7 @@ impl Site {
     ) -> Option<Self> {
         let shell = LocalShell::new(shell)?;
         let (programs, text) = match kind {
-            Kind::Slurm => (&["sbatch", "squeue", "sacct"][..], include_str!("slurm.sh")),
+            Kind::Slurm => (&["sbatch", "squeue", "sacct", "scontrol"][..], include_str!("slurm.sh")),
             Kind::Pbs => (&["qsub", "qstat", "qselect"][..], include_str!("../pbs/pbs.sh")),
             Kind::Local => (&[][..], ""),
         };

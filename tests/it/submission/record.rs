@@ -29,7 +29,7 @@ impl Site {
     }
 
     /// A program that is found before the one of this machine: the line runs with the other's path in `$real`.
-    fn before(&self, program: &str, line: &str) {
+    pub(super) fn before(&self, program: &str, line: &str) {
         let found =
             std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join(program)).find(|path| path.is_file());
         let text = format!("#!/bin/sh\nreal={}\n{line}\n", found.unwrap().display());

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Slurm's commands as far as a submission needs them. A job is a directory in ~/slurm that holds its comment and the line that submitted it; ~/faults has the names of
-# what is to happen to the next submissions, one a line.
+# what is to happen to the next submissions, one a line. With ~/forgets the controller knows no job, and nobody keeps accounts; ~/memory has its `MinJobAge`.
 slurm=$HOME/slurm
 mkdir -p "$slurm"
 
@@ -42,6 +42,7 @@ sbatch() {
 }
 
 squeue() {
+    [ ! -e "$HOME/forgets" ] || return 0
     for word; do case $word in --Format=*) format=${word#--Format=JobArrayID:} ;; esac; done
     mark=${format%%,*}
     for job in "$slurm"/[0-9]*; do
@@ -49,7 +50,15 @@ squeue() {
     done
 }
 
+scontrol() {
+    printf 'ClusterName             = alps\nMinJobAge               = %s sec\n' "$(cat "$HOME/memory")"
+}
+
 sacct() {
+    if [ -e "$HOME/forgets" ]; then
+        echo 'You are not running a supported accounting_storage plugin' >&2
+        return 1
+    fi
     printf '%s\n' "$@" >"$HOME/sacct"
     for word; do case $word in --delimiter=*) mark=${word#--delimiter=} ;; esac; done
     for job in "$slurm"/[0-9]*; do
@@ -61,4 +70,5 @@ case ${0##*/} in
 sbatch) sbatch "$@" ;;
 squeue) squeue "$@" ;;
 sacct) sacct "$@" ;;
+scontrol) scontrol "$@" ;;
 esac

@@ -19,19 +19,19 @@ use crate::support::principal;
 use crate::support::service::{Reply, Seen, Service};
 
 /// Times in which a test ends.
-const SETTINGS: RecordSettings =
+pub(super) const SETTINGS: RecordSettings =
     RecordSettings { days: 7, late_acceptance: Duration::from_secs(1), attempt: Duration::from_secs(2), certain: Duration::from_secs(4) };
 
 fn store(folder: &Path) -> Arc<dyn Store> {
     Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.join("store"), ..SqliteConfig::default() }))
 }
 
-fn records(folder: &Path) -> StoredRecords {
+pub(super) fn records(folder: &Path) -> StoredRecords {
     StoredRecords::new(store(folder), SETTINGS)
 }
 
 /// A login node on which no record can be kept.
-fn unwritable(kind: Kind, shell: &str) -> Option<Site> {
+pub(super) fn unwritable(kind: Kind, shell: &str) -> Option<Site> {
     let site = Site::keeping(kind, shell, SETTINGS, |home| Some(records(home)))?;
     std::fs::write(site.shell.home().join(".goldcrest"), "a file").unwrap();
     Some(site)
@@ -124,6 +124,10 @@ impl Cluster {
                 let fault = if own.faults.is_empty() { "" } else { own.faults.remove(0) };
                 match fault {
                     "refuse" => Reply::json(&json!({"errors": [{"error": "Invalid qos specification", "error_number": 2066}]})),
+                    "slow" => {
+                        let id = own.accept(&document);
+                        Reply::json(&json!({"job_id": id, "errors": []})).after(Duration::from_millis(700))
+                    }
                     "gateway" => Reply::status(502, "<html>bad gateway</html>"),
                     "silent" => Reply::json(&json!({})).after(Duration::from_secs(5)),
                     "lost" => {
@@ -280,6 +284,16 @@ async fn a_job_that_the_controller_knows_with_another_comment_is_not_taken_for_t
     let submitted = site.insist(&key(2)).await;
     assert_ne!(submitted.id, other.id);
     assert_eq!(site.jobs(), 2);
+}
+
+#[tokio::test]
+async fn the_end_of_the_process_waits_for_a_submission_whose_client_is_gone() {
+    let site = RestSite::start(&["slow"]).await;
+    let client_leaves = tokio::time::timeout(Duration::from_millis(200), submit(&site.replicas[0], &key(1))).await;
+    assert!(client_leaves.is_err());
+    site.replicas[0].settle().await;
+    let found = submit(&site.replicas[1], &key(1)).await.unwrap();
+    assert_eq!((found.repeated, found.id.as_str(), site.jobs()), (true, "1", 1));
 }
 
 #[tokio::test]

@@ -265,6 +265,12 @@ impl Scheduler for SlurmCli {
         submission::submit(&self.controller, principal, job).await.map(Reported::from)
     }
 
+    async fn settle(&self) {
+        if let Some(records) = &self.stored {
+            records.settle().await;
+        }
+    }
+
     async fn submit_once(
         &self,
         principal: &Principal,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::delimiter::Delimiter;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
-use super::scontrol::Ping;
+use super::scontrol::{Ping, ShowConfig};
 use super::tagged::{AccountedTags, QueuedTags, TagField};
 use crate::domain::{JobId, Principal};
 use crate::scheduler::SchedulerError;
@@ -18,6 +18,9 @@ const PING_AFTER: Duration = Duration::from_secs(2);
 
 const NO_ACCOUNTING: &str = "the site keeps no accounting, and the controller forgets jobs that have ended";
 const NO_SUBMIT_LINE: &str = "accounting of this release may lack the comments of jobs";
+
+/// By how much the clocks of this host and of the cluster may differ where the age of a submission counts.
+const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 /// The way to a cluster's Slurm.
 #[derive(Clone)]
@@ -78,16 +81,32 @@ impl Controller {
         if let Some(id) = self.ask(principal, &queued).await.map_err(explain("look for the job"))? {
             return Ok(Trace::Job(id));
         }
-        match self.accounted(principal, tag, began, TagField::SubmitLine).await {
-            Ok(found) => Ok(found.map_or(Trace::Nowhere, Trace::Job)),
-            Err(error) if accounting_is_off(&error) => Ok(Trace::Unsure(NO_ACCOUNTING.to_owned())),
-            // Releases before 21.08 keep the comment alone, where the site has them do so.
-            Err(error) if is_not_known_here(&error) => match self.accounted(principal, tag, began, TagField::Comment).await {
-                Ok(found) => Ok(found.map_or_else(|| Trace::Unsure(NO_SUBMIT_LINE.to_owned()), Trace::Job)),
-                Err(error) => Err(explain("look for the job in accounting")(error)),
-            },
-            Err(error) => Err(explain("look for the job in accounting")(error)),
+        let by_line = self.accounted(principal, tag, began, TagField::SubmitLine).await;
+        // Releases before 21.08 keep the comment alone, where the site has them do so.
+        let (found, reason) = match by_line {
+            Err(error) if is_not_known_here(&error) => {
+                (self.accounted(principal, tag, began, TagField::Comment).await, Some(NO_SUBMIT_LINE))
+            }
+            by_line => (by_line, None),
+        };
+        let reason = match found {
+            Ok(Some(id)) => return Ok(Trace::Job(id)),
+            Ok(None) => reason,
+            Err(error) if accounting_is_off(&error) => Some(NO_ACCOUNTING),
+            Err(error) => return Err(explain("look for the job in accounting")(error)),
+        };
+        match reason {
+            Some(reason) if !self.remembers_since(principal, began).await? => Ok(Trace::Unsure(reason.to_owned())),
+            _ => Ok(Trace::Nowhere),
         }
+    }
+
+    /// Whether the controller, which was asked a moment ago, still knew each job that was submitted after `began`, had it ended at once.
+    async fn remembers_since(&self, principal: &Principal, began: i64) -> Result<bool, SchedulerError> {
+        let memory = self.ask(principal, &ShowConfig).await.map_err(explain("read the configuration"))?.min_job_age;
+        let age = u64::try_from(jiff::Timestamp::now().as_second().saturating_sub(began));
+        // What began later than now began by another clock, which says nothing.
+        Ok(age.is_ok_and(|age| Duration::from_secs(age).saturating_add(CLOCK_MARGIN) < memory))
     }
 
     /// The job that was submitted by a line that holds `mark`, as accounting knows it.

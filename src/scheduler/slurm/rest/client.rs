@@ -240,6 +240,12 @@ impl Scheduler for SlurmRest {
         submit(&self.endpoint, principal, job, None).await.map(Reported::from)
     }
 
+    async fn settle(&self) {
+        if let Some(records) = &self.stored {
+            records.settle().await;
+        }
+    }
+
     /// With the record in the store: slurmrestd runs no command that could keep one on the cluster.
     async fn submit_once(
         &self,
@@ -249,7 +255,7 @@ impl Scheduler for SlurmRest {
     ) -> Result<Reported<Submitted>, SchedulerError> {
         let records = self.stored.as_ref().ok_or(SchedulerError::Unsupported(NO_RECORD))?;
         let tagged = Tagged { endpoint: Arc::clone(&self.endpoint), principal: principal.clone(), job: job.clone(), key: key.clone() };
-        records.submit(key, Arc::new(tagged), false).await.map(Reported::from)
+        records.submit(key, Arc::new(tagged), None).await.map(Reported::from)
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
