@@ -113,9 +113,11 @@ async fn a_look_at_a_link_starts_nothing_on_the_cluster() {
         std::fs::rename(site.path(name), site.path("moved")).unwrap();
         assert_eq!(site.api.send(request(Method::HEAD, &link, None, None)).await.status, 410);
         std::fs::rename(site.path("moved"), site.path(name)).unwrap();
+        assert_eq!(local.commands.load(Ordering::SeqCst), 0, "{name}");
+        // Whether a directory can be read shows its first entry, which takes a session like any walk.
+        let is_bulk = |(_, kind): &(String, LaneKind)| *kind == LaneKind::Bulk;
+        assert!(name == "tree" || !local.opened.lock().unwrap().iter().any(is_bulk), "content was opened");
     }
-    assert_eq!(local.commands.load(Ordering::SeqCst), 0);
-    assert!(!local.opened.lock().unwrap().iter().any(|(_, kind)| *kind == LaneKind::Bulk), "content was opened");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
