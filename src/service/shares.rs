@@ -69,7 +69,8 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
     let seconds = within("expires_in", new.seconds.unwrap_or(config.max_time.min(24 * 3600)), config.max_time)?;
     let max_uses = within("max_uses", new.max_uses.unwrap_or(1), config.max_uses)?;
     let path = contents::packable(access, new.path).await?;
-    let found = access.files().await?.stat(access.principal(), &path, true).await?;
+    let files = access.files().await?;
+    let found = files.stat(access.principal(), &path, true).await?;
     let is_directory = match FileType::from_mode(found.mode) {
         FileType::Directory => true,
         FileType::Regular => false,
@@ -79,6 +80,7 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
     let link = StoredLink {
         system: access.cluster().name().clone(),
         path: path.to_text(),
+        real_path: Some(files.resolve(access.principal(), &path).await?.to_text()),
         is_directory,
         created,
         expires: created.saturating_add(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))).unwrap_or(Timestamp::MAX),
@@ -146,6 +148,7 @@ pub async fn look(gate: &Gate, link: Presented<'_>, follower: Follower) -> Resul
     let (access, _, link) = follow(gate, link, follower).await?;
     let looking = async {
         let _permit = TransferPermit::take(&access)?;
+        check_target(&access, &link).await?;
         if link.is_directory {
             return Ok(LinkTarget { path: contents::packable(&access, &link.path).await?, size: None });
         }
@@ -189,7 +192,19 @@ async fn follow(gate: &Gate, link: Presented<'_>, follower: Follower) -> Result<
     Ok((access, links, link))
 }
 
+/// Checks that the path leads where it led when the link was made: another user who may write to a directory on the way could lay a symbolic link
+/// there to any file of the user.
+async fn check_target(access: &Access, link: &StoredLink) -> Result<(), ServiceError> {
+    let path = access.path(&link.path).await?;
+    let real = access.files().await?.resolve(access.principal(), &path).await?;
+    match &link.real_path {
+        Some(known) if *known != real.to_text() => Err(ServiceError::Gone(GONE)),
+        _ => Ok(()),
+    }
+}
+
 async fn content(access: &Access, link: &StoredLink) -> Result<(LinkTarget, ContentStream), ServiceError> {
+    check_target(access, link).await?;
     if link.is_directory {
         let (path, content) = contents::pack(access, &link.path, ArchiveFormat::Tar).await?;
         return Ok((LinkTarget { path, size: None }, content));

@@ -121,6 +121,19 @@ async fn a_look_at_a_link_starts_nothing_on_the_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_leads_nowhere_else_when_its_file_has_been_replaced_by_a_symbolic_link() {
+    let site = Site::new();
+    std::fs::write(site.path("secret"), "secret").unwrap();
+    let (link, id) = site.share("a", json!({})).await;
+    std::fs::remove_file(site.path("a")).unwrap();
+    std::os::unix::fs::symlink("secret", site.path("a")).unwrap();
+    for method in [Method::HEAD, Method::GET] {
+        assert_eq!(site.api.send(request(method, &link, None, None)).await.status, 410);
+    }
+    assert_eq!(site.uses(&id).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_holds_a_link_uses_up_no_transfer_of_its_user() {
     let site = Site::new();
     let mut held = Vec::new();

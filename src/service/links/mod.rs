@@ -46,6 +46,9 @@ struct Inner {
 pub(in crate::service) struct StoredLink {
     pub(in crate::service) system: SystemName,
     pub(in crate::service) path: String,
+    /// The path without links, when the link was made.
+    #[serde(default)]
+    pub(in crate::service) real_path: Option<String>,
     pub(in crate::service) is_directory: bool,
     pub(in crate::service) created: Timestamp,
     pub(in crate::service) expires: Timestamp,
@@ -110,7 +113,7 @@ impl StoredLink {
     }
 
     pub(super) fn into_link(self, id: String) -> Link {
-        let Self { system, path, is_directory, created, expires, max_uses, uses, requester: _ } = self;
+        let Self { system, path, is_directory, created, expires, max_uses, uses, requester: _, real_path: _ } = self;
         Link { id, system, path, is_directory, created, expires, max_uses, uses }
     }
 }

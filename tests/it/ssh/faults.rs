@@ -28,10 +28,6 @@ fn run(name: &'static str) -> goldcrest::ssh::Exec {
     command(CommandLine::new(name))
 }
 
-fn idempotent(name: &'static str) -> goldcrest::ssh::Exec {
-    goldcrest::ssh::Exec { idempotent: true, ..run(name) }
-}
-
 /// The command with a second to run and 100,000 bytes to print.
 fn brief(name: &'static str) -> goldcrest::ssh::Exec {
     goldcrest::ssh::Exec { limits: limits(Duration::from_secs(1), 100_000), ..run(name) }
@@ -247,30 +243,6 @@ async fn the_exit_status_may_come_before_the_last_output() {
     let output = exec(&lanes, "ada", run("late")).await.unwrap();
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice(), output.exit), (b"late".as_slice(), b"stderr".as_slice(), 3));
     assert_eq!(exec(&lanes, "ada", run("killed")).await.unwrap().exit, 137);
-}
-
-#[tokio::test]
-async fn a_command_that_may_have_run_is_not_sent_again_unless_it_may_run_twice() {
-    let double = Double::start(Behaviour::default()).await;
-    let lanes = to(&double);
-    assert!(matches!(exec(&lanes, "ada", run("cut")).await, Err(TransportError::Broken { sent: true })));
-    assert_eq!(double.record.commands.load(SeqCst), 1);
-    assert!(matches!(exec(&lanes, "ada", idempotent("cut")).await, Err(TransportError::Broken { sent: true })));
-    assert_eq!(double.record.commands.load(SeqCst), 3, "one more try, and no more");
-    assert!(matches!(exec(&lanes, "ada", idempotent("half")).await, Err(TransportError::Broken { sent: true })));
-    assert_eq!(double.record.commands.load(SeqCst), 4, "it had begun to answer");
-}
-
-#[tokio::test]
-async fn a_second_attempt_that_cannot_be_made_does_not_say_that_nothing_happened() {
-    let double = Double::start(Behaviour { accept_logins: Some(1), ..Behaviour::default() }).await;
-    let lanes = to(&double);
-    let error = exec(&lanes, "ada", idempotent("cut")).await.unwrap_err();
-    assert_eq!(double.record.commands.load(SeqCst), 1);
-    assert_eq!(error.maybe_effected(), Some(true), "{error:?}");
-    // Nothing of this one was sent.
-    let error = exec(&lanes, "ada", idempotent("cut")).await.unwrap_err();
-    assert_eq!(error.maybe_effected(), Some(false), "{error:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ pub mod double;
 mod faults;
 pub mod openssh;
 pub mod proxy;
+mod second_attempts;
 mod sharing;
 mod shells;
 mod startup;

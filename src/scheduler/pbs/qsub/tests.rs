@@ -287,7 +287,7 @@ proptest! {
         let job = JobDescription { name: Some(name.clone()), environment: variables(&[("GIVEN", &value), ("_2", &awkward)]), ..job() };
         prop_assume!(!value.contains("\\,"));
         let seen = run(&qsub(&job));
-        prop_assert_eq!(&seen.arguments[..3], ["-f", "-N", &name]);
+        prop_assert_eq!(&seen.arguments[..3], ["-f", "-N", &bytes_to_text(name.as_bytes())]);
         prop_assert_eq!(&seen.environment["GIVEN"], &bytes_to_text(value.as_bytes()));
         prop_assert_eq!(&seen.environment["_2"], &awkward);
     }
