@@ -80,7 +80,7 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
     let link = StoredLink {
         system: access.cluster().name().clone(),
         path: path.to_text(),
-        real_path: Some(files.resolve(access.principal(), &path).await?.to_text()),
+        real_path: real_path(access, &path, is_directory).await?,
         is_directory,
         created,
         expires: created.saturating_add(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))).unwrap_or(Timestamp::MAX),
@@ -196,11 +196,22 @@ async fn follow(gate: &Gate, link: Presented<'_>, follower: Follower) -> Result<
 /// there to any file of the user.
 async fn check_target(access: &Access, link: &StoredLink) -> Result<(), ServiceError> {
     let path = access.path(&link.path).await?;
-    let real = access.files().await?.resolve(access.principal(), &path).await?;
-    match &link.real_path {
-        Some(known) if *known != real.to_text() => Err(ServiceError::Gone(GONE)),
-        _ => Ok(()),
+    if link.real_path.is_some() && real_path(access, &path, link.is_directory).await? != link.real_path {
+        return Err(ServiceError::Gone(GONE));
     }
+    Ok(())
+}
+
+/// The path without symbolic links; none of a file whose name is one itself.
+async fn real_path(access: &Access, path: &RemotePath, is_directory: bool) -> Result<Option<String>, ServiceError> {
+    let (files, user) = (access.files().await?, access.principal());
+    if is_directory {
+        return Ok(Some(files.resolve(user, path).await?.to_text()));
+    }
+    let Some(parent) = path.parent() else { return Ok(None) };
+    let (real, found) = tokio::try_join!(files.resolve(user, &parent), files.stat(user, path, false))?;
+    let is_link = FileType::from_mode(found.mode) == FileType::Symlink;
+    Ok((!is_link).then(|| real.join(path.file_name()).to_text()))
 }
 
 async fn content(access: &Access, link: &StoredLink) -> Result<(LinkTarget, ContentStream), ServiceError> {

@@ -46,7 +46,7 @@ struct Inner {
 pub(in crate::service) struct StoredLink {
     pub(in crate::service) system: SystemName,
     pub(in crate::service) path: String,
-    /// The path without links, when the link was made.
+    /// The path without symbolic links, when the link was made; none of a file whose name was one itself.
     #[serde(default)]
     pub(in crate::service) real_path: Option<String>,
     pub(in crate::service) is_directory: bool,
