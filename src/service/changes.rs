@@ -7,7 +7,7 @@ use super::counts::Action;
 use super::text::{Findings, check_line};
 use super::{Access, InvalidRequest, ServiceError};
 use crate::domain::{CompressOptions, Compression, DirectoryEntry, FileMode, FileType, RemotePath};
-use crate::filesystem::{ARCHIVE_IS_SOURCE, CopyOptions, FilesystemError};
+use crate::filesystem::{ARCHIVE_IS_SOURCE, CopyOptions, FileSystem, FilesystemError};
 
 /// Sets permission bits, given in octal or as a symbolic mode, and returns the changed entry.
 ///
@@ -21,7 +21,7 @@ pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryE
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesChmod, format!("{path} to {mode}"));
     change.end(files.chmod(access.principal(), &path, &mode).await)?;
-    changed_entry(access, &path).await
+    changed_entry(access, files, &path).await
 }
 
 /// Sets owner and group, if given, and returns the changed entry.
@@ -38,7 +38,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesChown, format!("{path} to {}:{}", owner.unwrap_or(""), group.unwrap_or("")));
     change.end(files.chown(access.principal(), &path, owner, group).await)?;
-    changed_entry(access, &path).await
+    changed_entry(access, files, &path).await
 }
 
 /// Creates a directory, with `parents` also the missing ones above it, and returns its entry.
@@ -50,7 +50,7 @@ pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<Directo
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesMkdir, path.to_text());
     change.end(files.mkdir(access.principal(), &path, parents).await)?;
-    changed_entry(access, &path).await
+    changed_entry(access, files, &path).await
 }
 
 /// Creates the symbolic link `link` to `target` and returns its entry.
@@ -63,7 +63,7 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesSymlink, format!("{link} to {target}"));
     change.end(files.symlink(access.principal(), &target, &link).await)?;
-    changed_entry(access, &link).await
+    changed_entry(access, files, &link).await
 }
 
 /// Removes a file or a directory with all that is in it.
@@ -117,7 +117,7 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
     if let Err(error) = copied {
         return Err(into_a_directory(access, &source, &target, error).await);
     }
-    changed_entry(access, &target).await
+    changed_entry(access, files, &target).await
 }
 
 /// Moves a file, a link or a tree to `target`, its new name, and returns the moved entry.
@@ -137,7 +137,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
     if let Err(error) = moved {
         return Err(into_a_directory(access, &source, &target, error).await);
     }
-    changed_entry(access, &target).await
+    changed_entry(access, files, &target).await
 }
 
 /// Sets a file's times to now, creates an empty file if there is none, and returns its entry.
@@ -149,12 +149,12 @@ pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, Servic
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesTouch, path.to_text());
     change.end(files.touch(access.principal(), &path).await)?;
-    changed_entry(access, &path).await
+    changed_entry(access, files, &path).await
 }
 
-/// The entry of what was just changed.
-async fn changed_entry(access: &Access, path: &RemotePath) -> Result<DirectoryEntry, ServiceError> {
-    let entry = access.files().await?.entry(access.principal(), path).await;
+/// The entry of what was just changed through `files`.
+async fn changed_entry(access: &Access, files: &dyn FileSystem, path: &RemotePath) -> Result<DirectoryEntry, ServiceError> {
+    let entry = files.entry(access.principal(), path).await;
     Ok(entry.map_err(|error| FilesystemError::AfterChange(Box::new(error)))?)
 }
 

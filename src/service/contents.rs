@@ -191,14 +191,15 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
     Ok((path, transfer.carry(counts::downloaded(access.counts(), content))))
 }
 
-/// Checks that a path can be packed, without packing it. What is below a directory is not looked at.
+/// Checks that a path can be packed, without packing it, and says of which type it is. What is below a directory is not looked at.
 ///
 /// # Errors
 /// If the path breaks the policy, does not exist, cannot be read, or the cluster does not answer.
-pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, ServiceError> {
+pub async fn packable(access: &Access, path: &str) -> Result<(RemotePath, FileType), ServiceError> {
     let path = access.path(path).await?;
     let (files, user) = (access.files().await?, access.principal());
-    match FileType::from_mode(files.stat(user, &path, true).await?.mode) {
+    let file_type = FileType::from_mode(files.stat(user, &path, true).await?.mode);
+    match file_type {
         FileType::Directory => {
             let list = ListOptions { hidden: true, ..ListOptions::default() };
             files.walk(user, &path, WalkOptions { list, ..WalkOptions::default() }).await?.next().await.transpose()?;
@@ -206,7 +207,7 @@ pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, Service
         FileType::Regular => drop(files.view(user, &path, 0, 1).await?),
         _ => {}
     }
-    Ok(path)
+    Ok((path, file_type))
 }
 
 /// Unpacks an archive while it arrives; with `only_new`, only if the target does not exist.

@@ -68,10 +68,8 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
     let config = links.config();
     let seconds = within("expires_in", new.seconds.unwrap_or(config.max_time.min(24 * 3600)), config.max_time)?;
     let max_uses = within("max_uses", new.max_uses.unwrap_or(1), config.max_uses)?;
-    let path = contents::packable(access, new.path).await?;
-    let files = access.files().await?;
-    let found = files.stat(access.principal(), &path, true).await?;
-    let is_directory = match FileType::from_mode(found.mode) {
+    let (path, file_type) = contents::packable(access, new.path).await?;
+    let is_directory = match file_type {
         FileType::Directory => true,
         FileType::Regular => false,
         _ => return Err(FilesystemError::WrongType { path, reason: "neither a file nor a directory" }.into()),
@@ -150,7 +148,8 @@ pub async fn look(gate: &Gate, link: Presented<'_>, follower: Follower) -> Resul
         let _permit = TransferPermit::take(&access)?;
         check_target(&access, &link).await?;
         if link.is_directory {
-            return Ok(LinkTarget { path: contents::packable(&access, &link.path).await?, size: None });
+            let (path, _) = contents::packable(&access, &link.path).await?;
+            return Ok(LinkTarget { path, size: None });
         }
         let (path, version) = contents::version(&access, &link.path).await?;
         contents::downloadable(&access, &path, &version).await?;

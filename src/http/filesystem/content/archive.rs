@@ -68,7 +68,7 @@ pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<Archi
 )]
 pub(crate) async fn look(ReadAccess(access): ReadAccess, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
     let ArchiveParameters { path, format } = query.0;
-    let path = contents::packable(&access, &path).await?;
+    let (path, _) = contents::packable(&access, &path).await?;
     // A body of unknown length, like that of the archive: an empty one would be sent as `Content-Length: 0`.
     let unknown = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
     Ok((describe(&path, format), unknown).into_response())
