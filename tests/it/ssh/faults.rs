@@ -12,21 +12,13 @@ use goldcrest::scheduler::local::Local;
 use goldcrest::scheduler::pbs::Pbs;
 use goldcrest::scheduler::slurm::SlurmCli;
 use goldcrest::scheduler::{self, Scheduler};
-use goldcrest::ssh::{CommandLine, LaneKind, Lanes, Transport, TransportError};
+use goldcrest::ssh::{CommandLine, LaneKind, Transport, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::double::{Behaviour, Double};
 use super::proxy::Proxy;
-use super::{OneKey, command, config, credential, exec, lanes, limits, new_key};
+use super::{OneKey, config, credential, exec, lanes, limits, new_key, run, to};
 use crate::support::{PATIENCE, principal, wait_for};
-
-fn to(double: &Double) -> Arc<Lanes> {
-    lanes(config(double.port, &double.host_key), OneKey::new(&new_key()))
-}
-
-fn run(name: &'static str) -> goldcrest::ssh::Exec {
-    command(CommandLine::new(name))
-}
 
 /// The command with a second to run and 100,000 bytes to print.
 fn brief(name: &'static str) -> goldcrest::ssh::Exec {

@@ -100,6 +100,16 @@ fn command(line: CommandLine) -> Exec {
 }
 
 /// A script for `sh`.
+/// The command with this name.
+fn run(name: &'static str) -> Exec {
+    command(CommandLine::new(name))
+}
+
+/// The lanes to a double.
+fn to(double: &double::Double) -> Arc<Lanes> {
+    lanes(config(double.port, &double.host_key), OneKey::new(&new_key()))
+}
+
 fn sh(script: &'static str) -> Exec {
     command(CommandLine::new("sh").flag("-c").arg(script))
 }

@@ -1,21 +1,12 @@
 //! Commands whose connection breaks: which are sent again, and what is said if that fails.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use goldcrest::error::Classify;
-use goldcrest::ssh::{CommandLine, Exec, Lanes, TransportError};
+use goldcrest::ssh::{Exec, TransportError};
 
 use super::double::{Behaviour, Double};
-use super::{OneKey, command, config, exec, lanes, new_key};
-
-fn to(double: &Double) -> Arc<Lanes> {
-    lanes(config(double.port, &double.host_key), OneKey::new(&new_key()))
-}
-
-fn run(name: &'static str) -> Exec {
-    command(CommandLine::new(name))
-}
+use super::{exec, run, to};
 
 fn idempotent(name: &'static str) -> Exec {
     Exec { idempotent: true, ..run(name) }

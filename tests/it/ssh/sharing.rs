@@ -9,12 +9,8 @@ use goldcrest::ssh::{CommandLine, Exec, LaneKind, Transport, TransportError};
 use tokio::io::AsyncReadExt;
 
 use super::double::{Behaviour, Double};
-use super::{OneKey, command, config, exec, lanes, limits, new_key};
+use super::{OneKey, config, exec, lanes, limits, new_key, run};
 use crate::support::{PATIENCE, principal, wait_for};
-
-fn run(name: &'static str) -> Exec {
-    command(CommandLine::new(name))
-}
 
 #[tokio::test]
 async fn at_the_cap_the_longest_idle_connection_makes_room() {
