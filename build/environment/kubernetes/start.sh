@@ -146,10 +146,9 @@ YAML
 control_plane() {
     # Their own limit of 20 requests a second would let four jobs a second come to their ends.
     local fast=(--kube-api-qps=300 --kube-api-burst=600)
-    alive "$run/apiserver.pid" "$state" || {
-        need_free_port "$api_port"
-        : >"$logs/audit.log"
-    }
+    alive "$run/apiserver.pid" "$state" || need_free_port "$api_port"
+    # Each start is a new cluster, so that its audit log has all that was ever asked of it.
+    alive "$run/etcd.pid" "$state" || rm -rf "$state"/{etcd,kubelet/pods,pod-logs} "$logs/audit.log"
     daemon etcd "$binary" etcd --data-dir "$state/etcd" --listen-client-urls "http://127.0.0.1:$etcd_port" --log-level warn --unsafe-no-fsync \
         --advertise-client-urls "http://127.0.0.1:$etcd_port" --listen-peer-urls "http://127.0.0.1:$etcd_peer_port" \
         --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer_port" --initial-cluster "default=http://127.0.0.1:$etcd_peer_port"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stops the Kubernetes node that start.sh started, with its pods. Its data stays; with --wipe it goes.
+# Stops the Kubernetes node that start.sh started, with its pods. Its images and the users' volumes stay; with --wipe they go.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib.sh
