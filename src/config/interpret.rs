@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use crate::domain::nearest_name;
@@ -73,26 +72,6 @@ impl Interpreter {
         let document = self.value(root, schema, "").filter(Json::is_object);
         self.walked = self.problems.len();
         Sections(document.unwrap_or_else(|| Json::Object(Map::new())))
-    }
-
-    /// The value as `T`, unless it is absent or wrong. What is required and absent was noted in the walk.
-    pub(super) fn typed<T: DeserializeOwned>(&mut self, value: Option<Json>, path: &str) -> Option<T> {
-        let value = value?;
-        match serde_path_to_error::deserialize(&value) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                // The errors of the walk are not repeated in serde's words.
-                if !self.has_problem_below(path) {
-                    let key = full_path(path, error.path());
-                    let (reason, written) = (error.inner().to_string(), member(&value, error.path()).and_then(Json::as_str));
-                    match written.filter(|text| !is_secret(&key, text) && !reason.contains(text)) {
-                        Some(text) => self.report(&key, format!("{reason}: {}", shown(&key, text))),
-                        None => self.report(&key, reason),
-                    }
-                }
-                None
-            }
-        }
     }
 
     /// Whether an error was reported at a key.
@@ -444,20 +423,10 @@ pub(super) fn shown(path: &str, text: &str) -> String {
 }
 
 /// Whether a key says that its value is a secret, or the value is a URL that contains one.
-fn is_secret(path: &str, text: &str) -> bool {
+pub(super) fn is_secret(path: &str, text: &str) -> bool {
     let path = path.to_ascii_lowercase();
     ["secret", "passphrase", "password", "private_key", "api_token", "access_key", "private_url"].iter().any(|word| path.contains(word))
         || (text.contains("://") && text.contains(['@', '?']))
-}
-
-/// The value at a path.
-fn member<'a>(value: &'a Json, path: &serde_path_to_error::Path) -> Option<&'a Json> {
-    use serde_path_to_error::Segment;
-    path.iter().try_fold(value, |value, segment| match segment {
-        Segment::Seq { index } => value.get(index),
-        Segment::Map { key } => value.get(key),
-        Segment::Enum { .. } | Segment::Unknown => Some(value),
-    })
 }
 
 /// Whether everybody on this machine may read a file.
@@ -465,21 +434,12 @@ pub(super) fn is_world_readable(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o004 != 0)
 }
 
-fn join(path: &str, key: &str) -> String {
+pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 fn is_within(path: &str, section: &str) -> bool {
     path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
-
-fn full_path(prefix: &str, path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter().fold(prefix.to_owned(), |full, segment| match segment {
-        Segment::Seq { index } => format!("{full}[{index}]"),
-        Segment::Map { key } => join(&full, key),
-        Segment::Enum { .. } | Segment::Unknown => full,
-    })
 }
 
 /// `yes`, `no`, `on` and `off` as well, since YAML 1.1, which FirecREST's files are read as, takes them.

@@ -15,6 +15,7 @@ mod reference;
 mod rules;
 mod shape;
 mod state_rules;
+mod typed;
 mod yaml;
 
 use std::io::Read;

@@ -154,9 +154,9 @@ impl Checker {
             let reason = entry.message.as_deref();
             match (was_healthy, entry.healthy) {
                 (true, false) => {
-                    tracing::warn!(%system, service = ?entry.service, path, reason, "a service became unhealthy");
+                    tracing::warn!(%system, service = entry.service.name(), path, reason, "a service became unhealthy");
                 }
-                (false, true) => tracing::info!(%system, service = ?entry.service, path, "a service is healthy again"),
+                (false, true) => tracing::info!(%system, service = entry.service.name(), path, "a service is healthy again"),
                 (true, true) | (false, false) => {}
             }
         }

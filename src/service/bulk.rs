@@ -100,7 +100,7 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     let outcomes = stream::iter(ids).map(|(id, has_other_tasks)| async move {
         let work = async {
             match has_other_tasks {
-                true => Err(ServiceError::Conflict(OTHER_TASKS)),
+                true => Err(ServiceError::Conflict(OTHER_TASKS.into())),
                 false => meant.cancel(access, &id, listed).await,
             }
         };
@@ -133,7 +133,7 @@ impl Meant<'_> {
         if listed.elapsed() > MAX_AGE {
             let job = access.cluster().scheduler()?.job_anew(access.principal(), id).await?;
             if !self.split(&job).1.is_empty() {
-                return Err(ServiceError::Conflict(CHANGED));
+                return Err(ServiceError::Conflict(CHANGED.into()));
             }
         }
         jobs::cancel(access, id.as_str()).await.map(|cancelled| cancelled.value)

@@ -130,7 +130,7 @@ pub enum ServiceError {
     Transport(#[from] TransportError),
     /// It would affect more than the named object, for this reason.
     #[error("{0}")]
-    Conflict(&'static str),
+    Conflict(Cow<'static, str>),
     /// Another request works on the same upload and does not end.
     #[error("another request is still working on this upload")]
     Busy,

@@ -43,7 +43,12 @@ impl Site {
         let (files, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let config = Config { key: "k".repeat(32).into(), max_time: 3600, max_uses: 5, max_per_user: 3 };
         let links = Links::new(store(state.path()), config);
-        let gate = Gate::new(Arc::new(Tokens), authorizer, [cluster("daint", way, files.path())], State::default().with_links(Some(links)));
+        let gate = Gate::new(
+            Arc::new(Tokens),
+            authorizer,
+            [cluster("daint", way, files.path(), &json!("none"))],
+            State::default().with_links(Some(links)),
+        );
         let gate = gate.with_bounds(UserBounds { transfers: 2, ..UserBounds::default() });
         let api = Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| state.gate = gate);
         std::fs::write(files.path().join("a"), "content").unwrap();
@@ -290,7 +295,8 @@ async fn there_are_no_links_without_the_section_nor_where_credentials_need_a_tok
     assert!(answer.everything().contains("ssh_credentials"), "{}", answer.everything());
 
     let files = tempfile::tempdir().unwrap();
-    let gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster("daint", Way::sftp(), files.path())], State::default());
+    let gate =
+        Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster("daint", Way::sftp(), files.path(), &json!("none"))], State::default());
     let api = Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| state.gate = gate);
     let answers = [
         api.call(Method::POST, SHARES, Some(json!({"path": files.path()}))).await,

@@ -285,6 +285,8 @@ fn scheduler(walk: &mut Interpreter, path: &str, config: &scheduler::Config) {
     if let scheduler::Config::Slurm { slurm, .. } = config {
         freshness(walk, &format!("{path}.accounting_freshness"), slurm.accounting_freshness);
         slurm_rest(walk, path, slurm);
+    } else if common.job_mirror.push.is_some() {
+        walk.warning(&format!("{path}.job_mirror.push"), "has no effect: only Slurm sends what it takes");
     }
     if let scheduler::Config::Kubernetes { kubernetes, .. } = config {
         for (key, message, allowed) in kubernetes.mistakes() {

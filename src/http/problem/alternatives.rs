@@ -17,7 +17,8 @@ pub(super) fn words(alternative: Alternative) -> &'static str {
         }
         Alternative::NewUpload => "this is the length that the upload was begun with; begin another one with the length of the file",
         Alternative::TransferJob => {
-            "this system moves no larger ones in one request; use `transfer/download` or `transfer/upload` where it has them"
+            "nothing that passes through this service may be larger; use `transfer/download` or `transfer/upload` by S3 or wormhole where \
+             the system has them"
         }
         Alternative::OtherMethod => {
             "no transfer through this service moves larger ones; give another `transferMethod` if the system has one"

@@ -5,9 +5,9 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 
-use super::file::{CopyError, Ends, FileCopy, on};
+use super::check_space;
+use super::file::{CopyError, Ends, FileCopy, check_size, exists, on};
 use super::tree::{Step, Tree, at};
-use super::{EXISTS, check_space};
 use crate::domain::{FileStat, FileType, RemotePath, bytes_to_text, text_to_bytes};
 use crate::error::Classify;
 use crate::filesystem::{FileSystem, FilesystemError, ListOptions, WalkOptions};
@@ -30,7 +30,7 @@ pub(super) async fn look(ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) ->
         FileType::Regular => ends.progress.counted(1, found.size),
         FileType::Directory if ends.progress.is_counted() => {}
         FileType::Directory => {
-            let (number, bytes) = count(ends, from).await.map_err(on(source))?;
+            let (number, bytes) = count(ends, from).await?;
             ends.progress.counted(number, bytes);
             // What takes the place of something else may need less.
             if !ends.overwrite {
@@ -54,14 +54,18 @@ pub(super) async fn copy(ends: &Ends<'_>, found: FileStat, from: &RemotePath, to
     TreeCopy { ends, from, to }.run(files, found).await
 }
 
-/// The number of files below a directory, and their size in bytes. A directory that cannot be read is an error before anything is copied.
-async fn count(ends: &Ends<'_>, from: &RemotePath) -> Result<(u64, u64), ServiceError> {
+/// The number of files below a directory, and their size in bytes. A directory that cannot be read, or a file that is too large, is an error before
+/// anything is copied.
+async fn count(ends: &Ends<'_>, from: &RemotePath) -> Result<(u64, u64), CopyError> {
+    let source = ends.source;
     let list = ListOptions { hidden: true, numeric_ids: true, recursive: true, ..ListOptions::default() };
     let options = WalkOptions { list, ..WalkOptions::default() };
-    let mut entries = ends.source.files().await?.walk(ends.source.principal(), from, options).await?;
+    let files = source.files().await.map_err(on(source))?;
+    let mut entries = files.walk(source.principal(), from, options).await.map_err(on(source))?;
     let (mut number, mut bytes) = (0, 0_u64);
     while let Some(some) = entries.next().await {
-        for entry in some?.iter().filter(|entry| entry.file_type == FileType::Regular) {
+        for entry in some.map_err(on(source))?.iter().filter(|entry| entry.file_type == FileType::Regular) {
+            check_size(ends, &from.join(&entry.name), entry.size)?;
             number += 1;
             bytes = bytes.saturating_add(entry.size);
         }
@@ -165,7 +169,7 @@ impl<'a> TreeCopy<'a> {
             if path.is_empty() && !is_resumed {
                 progress.has_made_nothing();
             }
-            return Err(on(target)(ServiceError::Conflict(EXISTS)));
+            return Err(exists(target, &to));
         }
         if self.is_own(path) {
             files.set_directory_mode(target.principal(), &to, mode & 0o777 | 0o700).await.map_err(on(target))?;

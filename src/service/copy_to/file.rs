@@ -45,6 +45,23 @@ pub(super) fn on<E: Into<ServiceError>>(access: &Access) -> impl FnOnce(E) -> Co
     move |error| CopyError { system, error: error.into() }
 }
 
+/// The error that something is at a path of the target already.
+pub(super) fn exists(target: &Access, path: &RemotePath) -> CopyError {
+    on(target)(ServiceError::Conflict(format!("{path}: {EXISTS}").into()))
+}
+
+/// Checks a file of this size, which is at `from`, against the limits of both systems.
+///
+/// # Errors
+/// If it is over one of them.
+pub(super) fn check_size(ends: &Ends<'_>, from: &RemotePath, size: u64) -> Result<(), CopyError> {
+    [ends.source, ends.target].into_iter().try_for_each(|access| {
+        TransferForm::Stream
+            .check(access, size, Alternative::TransferJob)
+            .map_err(|error| on(access)(ServiceError::TooMuch(format!("{from}: {error}").into())))
+    })
+}
+
 /// A file to copy.
 pub(super) struct FileCopy<'a> {
     pub(super) ends: &'a Ends<'a>,
@@ -67,10 +84,7 @@ impl FileCopy<'_> {
     /// # Errors
     /// If it cannot be read or written, something is there that is not to be replaced, or its copies differ from it each time.
     pub(super) async fn run(&self) -> Result<u64, CopyError> {
-        let Ends { source, target, .. } = self.ends;
-        for access in [source, target] {
-            TransferForm::Stream.check(access, self.size, Alternative::TransferJob).map_err(on(access))?;
-        }
+        check_size(self.ends, &self.from, self.size)?;
         let bytes = Arc::new(self.ends.progress.file());
         if self.ends.is_resumed && self.is_there().await? {
             bytes.complete(self.size);
@@ -82,7 +96,7 @@ impl FileCopy<'_> {
             }
             tracing::warn!(task = self.ends.id, from = %self.from, "a copied file was not equal to its source");
         }
-        Err(on(source)(FilesystemError::Changed(self.from.clone())))
+        Err(on(self.ends.source)(FilesystemError::Changed(self.from.clone())))
     }
 
     fn expected(&self) -> Expected {
@@ -190,7 +204,7 @@ impl FileCopy<'_> {
     /// The error of the target.
     fn refused(&self, error: FilesystemError) -> CopyError {
         match error {
-            FilesystemError::Exists(_) => on(self.ends.target)(ServiceError::Conflict(EXISTS)),
+            FilesystemError::Exists(_) => exists(self.ends.target, &self.to),
             error => on(self.ends.target)(error),
         }
     }

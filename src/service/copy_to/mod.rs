@@ -134,10 +134,10 @@ async fn refuse_itself(found: FileStat, target: &Access, from: &RemotePath, to: 
 async fn check_target(access: &Access, to: &RemotePath, file_type: FileType, overwrite: bool) -> Result<(), ServiceError> {
     let (files, principal) = (access.files().await?, access.principal());
     match files.stat(principal, to, false).await {
-        Ok(_) if !overwrite => Err(ServiceError::Conflict(EXISTS)),
+        Ok(_) if !overwrite => Err(ServiceError::Conflict(EXISTS.into())),
         Ok(_) => match files.stat(principal, to, true).await {
             Ok(found) if FileType::from_mode(found.mode) == file_type => Ok(()),
-            _ => Err(ServiceError::Conflict(OTHER_TYPE)),
+            _ => Err(ServiceError::Conflict(OTHER_TYPE.into())),
         },
         Err(FilesystemError::NotFound(_)) => {
             let Some(directory) = to.parent() else { return Ok(()) };

@@ -178,8 +178,9 @@ impl From<AccessError> for End {
 
 impl From<CopyError> for End {
     fn from(error: CopyError) -> Self {
-        let message = format!("{}: {}", error.system, error.error.public_message());
-        Self::Failed(failure(error.error.kind(), message), passes(&error.error))
+        let CopyError { system, error } = error;
+        let message = format!("{system}: {}", error.public_message());
+        Self::Failed(failure(error.kind(), message), passes(&error))
     }
 }
 
@@ -399,7 +400,12 @@ impl Attempt<'_> {
             let outcome = if state == TaskState::Cancelled { ChangeOutcome::Cancelled } else { ChangeOutcome::Failed };
             audit::ended(&self.task.requester(None), &self.task.target.system, Action::TransfersCopyTo, &object, outcome);
         }
-        tracing::info!(task = self.id, ?state, reason = reason.as_ref().map(|reason| reason.message.as_str()), "a task has ended");
+        tracing::info!(
+            task = self.id,
+            state = state.name(),
+            reason = reason.as_ref().map(|reason| reason.message.as_str()),
+            "a task has ended"
+        );
         (self.task.state, self.task.failure, self.task.ended) = (state, reason, Some(Timestamp::now()));
         self.task.progress.rate = 0;
         self.write(None).await

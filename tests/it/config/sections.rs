@@ -97,11 +97,12 @@ fn a_scheduler_has_the_keys_of_its_type_and_those_of_others_are_unknown() {
         let told = mistakes(&of(section));
         assert!(told.contains(&format!("clusters[0].scheduler.{said}")), "{told}");
     }
-    let other =
-        "type: pbs\n      version: 23\n      connectionMode: ssh\n      timeout: 10\n      jwt_key_file: /key\n      local: {slots: 1}";
+    let other = "type: pbs\n      version: 23\n      connectionMode: ssh\n      timeout: 10\n      jwt_key_file: /key\n      local: {slots: 1}\n      \
+         job_mirror: {push: {listen: 127.0.0.1:8095, secret: sixteen-letters-}}";
     let told: Vec<String> = warnings(&read(&of(other)).unwrap()).into_iter().filter(|warning| warning.contains("scheduler")).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].contains("scheduler.jwt_key_file: unknown key") && told[1].contains("scheduler.local: unknown key"), "{told:?}");
+    assert!(told[2].contains("scheduler.job_mirror.push: has no effect: only Slurm sends what it takes"), "{told:?}");
 }
 
 #[test]
@@ -267,6 +268,14 @@ fn metrics_are_off_until_an_address_is_given_and_never_where_the_api_listens() {
 fn a_name_to_listen_on_is_a_mistake_that_shows_addresses() {
     let told = mistakes(&(site() + "server:\n  listen: localhost:8000\n"));
     assert!(told.contains("server.listen: is no IP address with a port, such as 127.0.0.1:8000"), "{told}");
+}
+
+#[test]
+fn every_mistake_of_a_section_is_told_at_once() {
+    let told = mistakes(&(site() + "server:\n  reload: always\n  listen: localhost:8000\n  drain_timeout: soon\n"));
+    for key in ["server.reload: ", "server.listen: is no IP address", "server.drain_timeout: "] {
+        assert_eq!(told.matches(key).count(), 1, "{key} in {told}");
+    }
 }
 
 #[test]

@@ -74,12 +74,14 @@ struct Site {
     target: TempDir,
     state: TempDir,
     timing: Timing,
+    /// `max_stream_size` of both systems.
+    max_size: Value,
 }
 
 impl Site {
     fn new() -> Self {
         let folder = || tempfile::tempdir().unwrap();
-        Self { source: folder(), target: folder(), state: folder(), timing: TIMING }
+        Self { source: folder(), target: folder(), state: folder(), timing: TIMING, max_size: json!("none") }
     }
 
     fn from(&self, name: &str) -> PathBuf {
@@ -98,7 +100,7 @@ impl Site {
     fn process_with(&self, source: Way, target: Way, authorizer: Arc<dyn Authorizer>) -> Process {
         let tasks = Tasks::new(store(self.state.path()), self.timing);
         let clusters = [("daint", source, &self.source), ("eiger", target, &self.target)];
-        let clusters = clusters.map(|(name, way, directory)| cluster(name, way, directory.path()));
+        let clusters = clusters.map(|(name, way, directory)| cluster(name, way, directory.path(), &self.max_size));
         let gate = Gate::new(Arc::new(Tokens), authorizer, clusters, State::default().with_tasks(Some(tasks)));
         let api = Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| state.gate = gate.clone());
         let (gate, stop) = (api.gate.clone(), CancellationToken::new());
@@ -118,11 +120,11 @@ impl Site {
 }
 
 /// A system with files alone.
-pub fn cluster(name: &str, way: Way, directory: &Path) -> Arc<Cluster> {
+pub fn cluster(name: &str, way: Way, directory: &Path, max_size: &Value) -> Arc<Cluster> {
     let mut config = crate::api::cluster_config();
     config.name = goldcrest::domain::SystemName::new(name).unwrap();
     config.file_systems[0].path = RemotePath::from_text(directory.to_str().unwrap()).unwrap();
-    config.data_operation.max_stream_size = serde_json::from_value(json!("none")).unwrap();
+    config.data_operation.max_stream_size = serde_json::from_value(max_size.clone()).unwrap();
     let operations = filesystem::ClusterFiles::open(Arc::clone(&way.transport), way.access, Settings::default());
     let files = Some(FileCapability { transport: way.transport, operations });
     let capabilities = Capabilities { compute: None, files, objects: None };

@@ -131,12 +131,46 @@ async fn a_file_for_which_there_is_no_space_is_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_with_a_file_that_is_too_large_ends_before_anything_is_copied_and_the_file_is_named() {
+    let mut site = Site::new();
+    site.max_size = json!(1000);
+    std::fs::create_dir_all(site.from("tree/sub")).unwrap();
+    std::fs::write(site.from("tree/a"), "small").unwrap();
+    std::fs::write(site.from("tree/sub/large"), [b'x'; 1001]).unwrap();
+    let process = site.process(Way::sftp(), Way::exec());
+    let answer = process.ask(site.request("tree/sub/large", "copy")).await;
+    assert_eq!(answer.status, 413, "{}", answer.everything());
+    let address = process.begin(site.request("tree", "tree")).await;
+    let reason = process.ends(&address, "failed").await["reason"].clone();
+    assert_eq!(reason["status"], 413, "{reason}");
+    let message = format!("daint: {}: the file is larger than the limit of 1000 bytes", site.from("tree/sub/large").display());
+    assert_eq!(reason["message"], message, "{reason}");
+    assert!(site.names("").is_empty(), "{:?}", site.names(""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_the_way_below_the_target_is_named() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.from("tree/sub")).unwrap();
+    for name in ["tree/sub/a", "tree/sub/b"] {
+        std::fs::write(site.from(name), "new").unwrap();
+    }
+    std::fs::create_dir_all(site.to("tree/sub/b")).unwrap();
+    let process = site.process(Way::sftp(), Way::sftp());
+    let mut body = site.request("tree", "tree");
+    body["overwrite"] = json!(true);
+    let address = process.begin(body).await;
+    let reason = process.ends(&address, "failed").await["reason"].clone();
+    assert!(reason["message"].as_str().unwrap().contains(&site.to("tree/sub/b").display().to_string()), "{reason}");
+}
+
 #[tokio::test]
 async fn without_a_store_there_are_no_tasks() {
     let site = Site::new();
     std::fs::write(site.from("a"), "content").unwrap();
     let clusters = [("daint", &site.source), ("eiger", &site.target)];
-    let clusters = clusters.map(|(name, directory)| cluster(name, Way::sftp(), directory.path()));
+    let clusters = clusters.map(|(name, directory)| cluster(name, Way::sftp(), directory.path(), &json!("none")));
     let gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), clusters, State::default());
     let api = Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| state.gate = gate);
     let answers = [
