@@ -81,6 +81,10 @@ impl RemoteCommand for CheckArchiveTarget<'_> {
         if self.options.match_pattern.is_some() { line.flag("matching") } else { line }
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
         raw.success()
     }

@@ -80,6 +80,10 @@ impl RemoteCommand for Id {
         command(self.seconds).flag("id")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Identity, CommandError> {
         // `id` fails for a group without a name, and yet prints all there is to know.
         if raw.exit > 1 || !raw.stdout.starts_with(b"uid=") {

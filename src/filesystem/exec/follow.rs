@@ -58,6 +58,10 @@ impl RemoteCommand for Look<'_> {
         line.arg(self.offset.to_string()).arg(self.size.to_string())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Seen, CommandError> {
         raw.success()?;
         let output = Bytes::from(raw.stdout);

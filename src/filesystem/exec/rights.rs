@@ -46,6 +46,10 @@ impl RemoteCommand for IsOwn<'_> {
         command(self.seconds).flag("sh -c").arg(r#"stat --format="%h %u" -- "$1" && id -u"#).flag("sh").arg(self.path.as_bytes())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<bool, CommandError> {
         raw.success()?;
         let text = String::from_utf8_lossy(&raw.stdout);
@@ -78,6 +82,10 @@ impl RemoteCommand for SetDirectory<'_> {
         line.arg(format!("{:03o}", self.mode & 0o777))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
         raw.success()
     }
@@ -106,6 +114,10 @@ impl RemoteCommand for Narrow<'_> {
         line.arg(format!("{} {}", self.size, self.user)).arg(format!("{:05o}", self.mode))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
         raw.success()
     }
@@ -123,6 +135,10 @@ impl RemoteCommand for KeepAcl<'_> {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(KEEP_ACL)).flag("sh");
         let line = line.arg(self.target.as_bytes()).arg(self.temporary.as_bytes()).arg(format!("{} {}", self.size, self.user));
         line.arg(if self.has_group { "keep" } else { "" })
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Acl, CommandError> {

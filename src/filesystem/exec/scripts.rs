@@ -239,6 +239,10 @@ impl RemoteCommand for Resolve<'_> {
         command(self.seconds).flag("sh -c").flag(RESOLVE).arg(self.path.as_bytes()).number(self.is_new.into())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let wrong = || not_understood("readlink", "there is no path");
@@ -308,6 +312,10 @@ impl RemoteCommand for Discard<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("rm -f --").arg(self.temporary.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

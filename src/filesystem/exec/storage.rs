@@ -57,6 +57,10 @@ impl RemoteCommand for GetFacl<'_> {
         command(self.seconds).flag("getfacl --omit-header --absolute-names --no-effective --").arg(self.path.as_bytes())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let lines = raw.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -120,6 +124,10 @@ impl RemoteCommand for GetQuota<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("sh -c").flag(QUOTA).arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -187,6 +195,10 @@ impl RemoteCommand for StatFs<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("stat --file-system --format='%S %b %f %a %c %d' --").arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Space, CommandError> {

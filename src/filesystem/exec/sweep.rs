@@ -35,6 +35,10 @@ impl RemoteCommand for Sweep<'_> {
         self.directories.iter().fold(line, |line, directory| line.arg(directory.as_bytes()))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
         raw.success()
     }
