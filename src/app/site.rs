@@ -216,12 +216,7 @@ impl Site {
         let submissions = join_all(self.members.iter().map(|member| settle_submissions(&member.cluster)));
         tokio::join!(streaming::settle(gate, SETTLE_TIMEOUT), uploads::settle(gate, SETTLE_TIMEOUT), submissions);
         let left = SETTLE_TIMEOUT.saturating_sub(begun.elapsed()) + REMOVAL_TIMEOUT;
-        join_all(self.members.iter().map(async |member| {
-            if timeout(left, member.cluster.settle()).await.is_err() {
-                tracing::warn!(system = %member.cluster.name(), "temporary files of requests that were cut may be left on the cluster");
-            }
-        }))
-        .await;
+        join_all(self.members.iter().map(|member| member.cluster.settle(left))).await;
     }
 
     /// The relations that operations need. Those for commands and for share links are included if there are any.

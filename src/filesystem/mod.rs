@@ -108,7 +108,7 @@ pub enum FileAccess {
 /// The file operations on a cluster through one backend.
 #[async_trait]
 pub trait FileSystem: Entries + Contents + Changes + Storage {
-    /// Waits, for a few seconds at most, until the temporary files of requests that were cut are removed.
+    /// Waits until the temporary files of requests that were cut are removed.
     async fn settle(&self) {}
 }
 

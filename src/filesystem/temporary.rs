@@ -10,16 +10,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use moka::future::Cache;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::FilesystemError;
 use crate::domain::{RemotePath, Username};
 use crate::error::{Classify, Kind};
-
-/// The time for which a drain waits for the removal of temporary files.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interval between searches of a directory for abandoned files, and between searches of one user's directories.
 const DIRECTORY_INTERVAL: Duration = Duration::from_secs(12 * 3600);
@@ -143,12 +140,10 @@ impl Temporaries {
         self.0.tracker.spawn(work);
     }
 
-    /// Waits until no temporary file is left, for at most [`SETTLE_TIMEOUT`].
+    /// Waits until no temporary file is left.
     pub async fn settle(&self) {
         self.0.tracker.close();
-        if timeout(SETTLE_TIMEOUT, self.0.tracker.wait()).await.is_err() {
-            tracing::warn!(left = self.0.tracker.len(), "temporary files of requests that were cut may be left on the cluster");
-        }
+        self.0.tracker.wait().await;
     }
 }
 
@@ -190,14 +185,14 @@ mod tests {
         let cut = temporaries.add(move || {
             let removed = removed.clone();
             async move {
-                sleep(SETTLE_TIMEOUT / 2).await;
+                sleep(Duration::from_secs(2)).await;
                 removed.send(()).unwrap();
                 Ok(())
             }
         });
         temporaries.add(std::future::pending).placed();
         tokio::spawn(async move {
-            sleep(SETTLE_TIMEOUT / 4).await;
+            sleep(Duration::from_secs(1)).await;
             drop(cut);
         });
         temporaries.settle().await;
