@@ -40,6 +40,7 @@ pub use filter::{Filter, Glob};
 pub use page::{Page, PageRequest, Position, Sort};
 pub use sftp::Sftp;
 pub use storage::Storage;
+pub use temporary::{held_part, part_beside, parts_with_nonces};
 
 /// The maximum number of entries that a listing collects. A larger directory is read as a stream, by [`Entries::walk`].
 const MAX_ENTRIES: usize = 20_000;

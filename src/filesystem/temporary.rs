@@ -31,6 +31,9 @@ const REMOVAL_PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_se
 /// What the names of all hidden files have before what is random in them.
 const MARK: &str = ".goldcrest-";
 
+/// The same of parts of uploads.
+const PART_MARK: &str = ".goldcrest-upload-";
+
 /// A name in the directory of `path` for a file that will replace it: hidden and unguessable.
 pub fn temporary_beside(path: &RemotePath) -> RemotePath {
     path.hidden_beside(&format!("{}{}", &MARK[1..], uuid::Uuid::new_v4().simple()))
@@ -87,6 +90,27 @@ pub fn shown_text(text: String, hidden: &RemotePath, shown: &RemotePath) -> Stri
 /// A name beside `path` for the file that is there, while another one takes its place. It is never searched for: its content is the user's.
 pub fn set_aside(path: &RemotePath) -> RemotePath {
     path.hidden_beside(&format!("goldcrest-old-{}", uuid::Uuid::new_v4().simple()))
+}
+
+/// The file that grows beside `target` until it is whole, under a name that the next request, or attempt, finds again. The nonce has 32
+/// hexadecimal digits, so that the search for abandoned files knows it.
+pub fn part_beside(target: &RemotePath, nonce: &str) -> RemotePath {
+    let name = target.file_name();
+    // The longest name of POSIX systems is 255 bytes; what is added takes 51, and 17 more while a request has it.
+    let name = [b".", &name[..name.len().min(180)], PART_MARK.as_bytes(), nonce.as_bytes()].concat();
+    target.parent().unwrap_or_else(|| target.clone()).join(&name)
+}
+
+/// The name of a part while one request has it.
+pub fn held_part(part: &RemotePath) -> RemotePath {
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    let name = [part.file_name(), b"-", &nonce.as_bytes()[..16]].concat();
+    part.parent().unwrap_or_else(|| part.clone()).join(&name)
+}
+
+/// The pattern of the names of all parts whose nonces begin with these hexadecimal digits.
+pub fn parts_with_nonces(begin: &str) -> String {
+    format!(".*{PART_MARK}{begin}*")
 }
 
 /// The temporary files of a cluster. Clones share them.
