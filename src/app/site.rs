@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{OptionFuture, join_all};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -29,7 +29,7 @@ use crate::rest;
 use crate::scheduler::PushListener;
 use crate::service::{Gate, State, streaming, uploads};
 use crate::ssh::Lanes;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::Sources;
 use crate::transfer::streamer::Endpoint;
 
@@ -216,7 +216,9 @@ impl Site {
         let submissions = join_all(self.members.iter().map(|member| settle_submissions(&member.cluster)));
         tokio::join!(streaming::settle(gate, SETTLE_TIMEOUT), uploads::settle(gate, SETTLE_TIMEOUT), submissions);
         let left = SETTLE_TIMEOUT.saturating_sub(begun.elapsed()) + REMOVAL_TIMEOUT;
-        join_all(self.members.iter().map(|member| member.cluster.settle(left))).await;
+        let removals = join_all(self.members.iter().map(|member| member.cluster.settle(left)));
+        let leases = OptionFuture::from(self.store.as_deref().map(|store| store::settle(store, left)));
+        tokio::join!(removals, leases);
     }
 
     /// The relations that operations need. Those for commands and for share links are included if there are any.
