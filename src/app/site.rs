@@ -36,9 +36,9 @@ use crate::transfer::streamer::Endpoint;
 /// The time limit for the request of a pushed record when everything else has ended.
 const PUSH_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The time limits at the end, for work that goes on without its request, and for removing temporary files after it, which has what is left of the
-/// first one too. With the second in which connections are cut, two of the metrics, and one for closing the connections to the clusters, they fit
-/// into the time that the process has (`commands/serve.rs`).
+/// The time limits at the end, for work that goes on without its request, and for removing temporary files and giving back leases after it, which
+/// has what is left of the first one too. With the second in which connections are cut, two of the metrics, and one for closing the connections to
+/// the clusters, they fit into the time that the process has (`commands/serve.rs`).
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(1);
 
