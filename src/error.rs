@@ -45,6 +45,13 @@ pub enum Kind {
     DeadlineExceeded,
 }
 
+impl Kind {
+    /// Whether a failure of this class passes often, so that the same may succeed later.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::RemoteTimeout | Self::DependencyFailed | Self::TooManyRequests | Self::Unavailable | Self::DeadlineExceeded)
+    }
+}
+
 /// A failure of work that is done again and again: only what is new of it belongs into the log.
 #[derive(Debug, Default)]
 pub struct Recurring(Mutex<Option<String>>);
@@ -91,6 +98,11 @@ pub trait Classify: Error + Send + Sync + 'static {
     /// Whether the same request would fail the same way whenever it is sent again, although its class of failure often passes.
     fn is_final(&self) -> bool {
         self.wrapped().is_some_and(Classify::is_final)
+    }
+
+    /// Whether the same may succeed later.
+    fn is_transient(&self) -> bool {
+        self.kind().is_transient() && !self.is_final()
     }
 
     /// For a write whose effect is unknown (`true`) or known not to have happened (`false`); `None` where it does not apply.

@@ -26,6 +26,9 @@ const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time, when the process ends, for the work on former clusters that goes on without its request.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The time limit for removing the temporary files of a former cluster.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The interval between checks whether the last request to a former cluster has ended.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -188,7 +191,7 @@ async fn close_when_unused(member: SiteMember, drained: CancellationToken) {
         tokio::time::sleep(SETTLE_TIMEOUT).await;
     };
     tokio::select! {
-        ((), ()) = async { tokio::join!(cluster.settle_submissions(), cluster.settle()) } => {}
+        ((), ()) = async { tokio::join!(cluster.settle_submissions(), cluster.settle(REMOVAL_TIMEOUT)) } => {}
         () = at_the_end => tracing::warn!(system = %cluster.name(), "work on a former cluster was cut at the end"),
     }
     if let Some(lanes) = lanes {

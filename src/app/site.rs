@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{OptionFuture, join_all};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -29,16 +29,16 @@ use crate::rest;
 use crate::scheduler::PushListener;
 use crate::service::{Gate, State, streaming, uploads};
 use crate::ssh::Lanes;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::Sources;
 use crate::transfer::streamer::Endpoint;
 
 /// The time limit for the request of a pushed record when everything else has ended.
 const PUSH_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The time limits at the end, for work that goes on without its request, and for removing temporary files after it, which has what is left of the
-/// first one too. With the second in which connections are cut, two of the metrics, and one for closing the connections to the clusters, they fit
-/// into the time that the process has (`commands/serve.rs`).
+/// The time limits at the end, for work that goes on without its request, and for removing temporary files and giving back leases after it, which
+/// has what is left of the first one too. With the second in which connections are cut, two of the metrics, and one for closing the connections to
+/// the clusters, they fit into the time that the process has (`commands/serve.rs`).
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -216,12 +216,9 @@ impl Site {
         let submissions = join_all(self.members.iter().map(|member| settle_submissions(&member.cluster)));
         tokio::join!(streaming::settle(gate, SETTLE_TIMEOUT), uploads::settle(gate, SETTLE_TIMEOUT), submissions);
         let left = SETTLE_TIMEOUT.saturating_sub(begun.elapsed()) + REMOVAL_TIMEOUT;
-        join_all(self.members.iter().map(async |member| {
-            if timeout(left, member.cluster.settle()).await.is_err() {
-                tracing::warn!(system = %member.cluster.name(), "temporary files of requests that were cut may be left on the cluster");
-            }
-        }))
-        .await;
+        let removals = join_all(self.members.iter().map(|member| member.cluster.settle(left)));
+        let leases = OptionFuture::from(self.store.as_deref().map(|store| store::settle(store, left)));
+        tokio::join!(removals, leases);
     }
 
     /// The relations that operations need. Those for commands and for share links are included if there are any.

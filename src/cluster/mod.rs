@@ -9,8 +9,10 @@ mod config;
 mod template;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceHealth, ServiceType, SystemName};
 use crate::error::{Classify, Kind};
@@ -150,10 +152,12 @@ impl Cluster {
         }
     }
 
-    /// Waits, for a few seconds at most, until what requests that were cut left on it is removed.
-    pub async fn settle(&self) {
-        if let Some(files) = &self.files {
-            files.operations.settle().await;
+    /// Waits, for so long at most, until what requests that were cut left on it is removed.
+    pub async fn settle(&self, limit: Duration) {
+        if let Some(files) = &self.files
+            && timeout(limit, files.operations.settle()).await.is_err()
+        {
+            tracing::warn!(system = %self.name(), "temporary files of requests that were cut may be left on the cluster");
         }
     }
 

@@ -48,7 +48,7 @@ impl ClusterFiles {
         }
     }
 
-    /// Waits, for a few seconds at most, until the temporary files of requests that were cut are removed.
+    /// Waits until the temporary files of requests that were cut are removed.
     pub async fn settle(&self) {
         self.preferred.settle().await;
     }

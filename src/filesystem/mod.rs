@@ -40,6 +40,7 @@ pub use filter::{Filter, Glob};
 pub use page::{Page, PageRequest, Position, Sort};
 pub use sftp::Sftp;
 pub use storage::Storage;
+pub use temporary::{held_part, part_beside, parts_with_nonces};
 
 /// The maximum number of entries that a listing collects. A larger directory is read as a stream, by [`Entries::walk`].
 const MAX_ENTRIES: usize = 20_000;
@@ -108,7 +109,7 @@ pub enum FileAccess {
 /// The file operations on a cluster through one backend.
 #[async_trait]
 pub trait FileSystem: Entries + Contents + Changes + Storage {
-    /// Waits, for a few seconds at most, until the temporary files of requests that were cut are removed.
+    /// Waits until the temporary files of requests that were cut are removed.
     async fn settle(&self) {}
 }
 

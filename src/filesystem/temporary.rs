@@ -10,16 +10,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use moka::future::Cache;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::FilesystemError;
 use crate::domain::{RemotePath, Username};
 use crate::error::{Classify, Kind};
-
-/// The time for which a drain waits for the removal of temporary files.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interval between searches of a directory for abandoned files, and between searches of one user's directories.
 const DIRECTORY_INTERVAL: Duration = Duration::from_secs(12 * 3600);
@@ -33,6 +30,9 @@ const REMOVAL_PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_se
 
 /// What the names of all hidden files have before what is random in them.
 const MARK: &str = ".goldcrest-";
+
+/// The same of parts of uploads.
+const PART_MARK: &str = ".goldcrest-upload-";
 
 /// A name in the directory of `path` for a file that will replace it: hidden and unguessable.
 pub fn temporary_beside(path: &RemotePath) -> RemotePath {
@@ -92,6 +92,27 @@ pub fn set_aside(path: &RemotePath) -> RemotePath {
     path.hidden_beside(&format!("goldcrest-old-{}", uuid::Uuid::new_v4().simple()))
 }
 
+/// The file that grows beside `target` until it is whole, under a name that the next request, or attempt, finds again. The nonce has 32
+/// hexadecimal digits, so that the search for abandoned files knows it.
+pub fn part_beside(target: &RemotePath, nonce: &str) -> RemotePath {
+    let name = target.file_name();
+    // The longest name of POSIX systems is 255 bytes; what is added takes 51, and 17 more while a request has it.
+    let name = [b".", &name[..name.len().min(180)], PART_MARK.as_bytes(), nonce.as_bytes()].concat();
+    target.parent().unwrap_or_else(|| target.clone()).join(&name)
+}
+
+/// The name of a part while one request has it.
+pub fn held_part(part: &RemotePath) -> RemotePath {
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    let name = [part.file_name(), b"-", &nonce.as_bytes()[..16]].concat();
+    part.parent().unwrap_or_else(|| part.clone()).join(&name)
+}
+
+/// The pattern of the names of all parts whose nonces begin with these hexadecimal digits.
+pub fn parts_with_nonces(begin: &str) -> String {
+    format!(".*{PART_MARK}{begin}*")
+}
+
 /// The temporary files of a cluster. Clones share them.
 #[derive(Clone)]
 pub struct Temporaries(Arc<Tracking>);
@@ -143,12 +164,10 @@ impl Temporaries {
         self.0.tracker.spawn(work);
     }
 
-    /// Waits until no temporary file is left, for at most [`SETTLE_TIMEOUT`].
+    /// Waits until no temporary file is left.
     pub async fn settle(&self) {
         self.0.tracker.close();
-        if timeout(SETTLE_TIMEOUT, self.0.tracker.wait()).await.is_err() {
-            tracing::warn!(left = self.0.tracker.len(), "temporary files of requests that were cut may be left on the cluster");
-        }
+        self.0.tracker.wait().await;
     }
 }
 
@@ -190,14 +209,14 @@ mod tests {
         let cut = temporaries.add(move || {
             let removed = removed.clone();
             async move {
-                sleep(SETTLE_TIMEOUT / 2).await;
+                sleep(Duration::from_secs(2)).await;
                 removed.send(()).unwrap();
                 Ok(())
             }
         });
         temporaries.add(std::future::pending).placed();
         tokio::spawn(async move {
-            sleep(SETTLE_TIMEOUT / 4).await;
+            sleep(Duration::from_secs(1)).await;
             drop(cut);
         });
         temporaries.settle().await;

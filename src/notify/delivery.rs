@@ -19,7 +19,7 @@ use super::{Inner, WebhookError, message, signature};
 use crate::domain::{Secret, SystemName};
 use crate::error::{ErrorChain, Recurring};
 use crate::rest::{Request, RestError, Url};
-use crate::store::Record;
+use crate::store::{Leased, Record};
 
 /// Maximum number of webhooks that are processed at a time.
 const MAX_CONCURRENT_WEBHOOKS: usize = 512;
@@ -71,22 +71,11 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
     }
 }
 
-/// The turn of a webhook with this process.
-pub(super) struct LeasedQueue {
-    /// The holder of its lease.
-    holder: String,
-    queue: Record,
-}
-
 /// Ends the turns that were cut off, so that another process takes these webhooks at once.
 pub(super) async fn end_turns(inner: &Inner) {
     let turns = std::mem::take(&mut *inner.turns.lock());
-    let ends = turns.into_iter().map(|(lease, LeasedQueue { holder, queue })| async move {
-        // What is not ended here expires.
-        let _ = inner.store.put(&Record { due_in: Some(Duration::ZERO), ..queue }).await;
-        let _ = inner.store.release(&lease, &holder).await;
-    });
-    join_all(ends).await;
+    // What is not ended here is due when its turn would be over. The leases are given back with the work that was dropped.
+    join_all(turns.into_values().map(async |queue| inner.store.put(&Record { due_in: Some(Duration::ZERO), ..queue }).await)).await;
 }
 
 /// The outcome of a message.
@@ -114,14 +103,14 @@ impl Inner {
             return self.put_queue(&record.id, &record.owner, queue, BUSY_DELAY).await;
         };
         // Two processes may have it if a message was queued just when the other found the queue empty.
-        let (lease, holder) = (format!("webhook/{}", record.id), uuid::Uuid::new_v4().simple().to_string());
-        if !self.store.lease(&lease, &holder, 2 * self.timing.turn).await? {
+        let name = format!("webhook/{}", record.id);
+        let Some(lease) = Leased::take(&self.store, name, 2 * self.timing.turn, Duration::ZERO).await? else {
             return self.put_queue(&record.id, &record.owner, queue, LEASED_DELAY).await;
-        }
-        self.turns.lock().insert(lease.clone(), LeasedQueue { holder: holder.clone(), queue: record.clone() });
+        };
+        self.turns.lock().insert(record.id.clone(), record.clone());
         let outcome = self.deliver_queue(record, &stored, &url, queue).await;
-        self.turns.lock().remove(&lease);
-        self.store.release(&lease, &holder).await?;
+        self.turns.lock().remove(&record.id);
+        lease.release().await?;
         outcome
     }
 

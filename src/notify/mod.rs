@@ -33,7 +33,6 @@ use crate::store::{MAX_PAGE, Record, Store};
 
 pub use config::Config;
 use counts::DeliveryCounts;
-use delivery::LeasedQueue;
 pub use error::WebhookError;
 use permits::DeliveryPermits;
 pub use webhook::{Backlog, DeadLetter, DeliveryFailure, Owner, Registration, Webhook};
@@ -95,8 +94,8 @@ struct Inner {
     permits: DeliveryPermits,
     /// The systems whose events this process has the lease to read.
     leased: Mutex<HashSet<SystemName>>,
-    /// The turns under way, by their leases.
-    turns: Mutex<HashMap<String, LeasedQueue>>,
+    /// The queues of the webhooks that have a turn with this process, by the webhook.
+    turns: Mutex<HashMap<String, Record>>,
     counts: DeliveryCounts,
     /// Held while the webhooks of a user are counted, and while one is put into the store.
     registering: tokio::sync::Mutex<()>,

@@ -32,46 +32,52 @@ pub(super) struct Permission {
     pub(super) decided_in: Duration,
 }
 
+/// Writes a line of the trail: who asked for it, by which request and from where, and the given fields between them.
+macro_rules! trail {
+    ($requester:expr, $system:expr, { $($fields:tt)* }, $($message:tt)*) => {{
+        let Requester { principal, request_id, address } = $requester;
+        tracing::info!(
+            target: "audit",
+            user = %principal.username,
+            subject = principal.subject.as_str(),
+            client = principal.client_id.as_deref(),
+            validator = principal.validator_name(),
+            system = %$system,
+            $($fields)*
+            request_id = &**request_id,
+            client_address = address.map(tracing::field::display),
+            $($message)*
+        )
+    }};
+}
+
 /// Records whether a caller was granted access to a cluster, and why.
 pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Result<Ruling, AuthzError>, took: Duration) {
     let Requester { principal, request_id, address } = requester;
     let (request_id, decision_ms) = (&**request_id, milliseconds(took));
     match outcome {
-        Ok(Ruling { decision: Decision::Denied, basis }) => tracing::info!(
-            target: "audit",
-            user = %principal.username,
-            subject = principal.subject.as_str(),
-            client = principal.client_id.as_deref(),
-            validator = principal.validator_name(),
-            %system,
-            action = "access",
-            outcome = "denied",
-            authorizer = basis.authorizer,
-            relation = basis.relation,
-            resource = basis.object,
-            decided_by = basis.by.as_deref(),
-            cached = basis.cached,
-            decision_ms,
-            request_id,
-            client_address = address.map(tracing::field::display),
+        Ok(Ruling { decision: Decision::Denied, basis }) => trail!(
+            requester,
+            system,
+            {
+                action = "access",
+                outcome = "denied",
+                authorizer = basis.authorizer,
+                relation = basis.relation,
+                resource = basis.object,
+                decided_by = basis.by.as_deref(),
+                cached = basis.cached,
+                decision_ms,
+            },
             "{} was denied {} to {}",
             principal.username,
             basis.relation,
             basis.object,
         ),
-        Err(error) => tracing::info!(
-            target: "audit",
-            user = %principal.username,
-            subject = principal.subject.as_str(),
-            client = principal.client_id.as_deref(),
-            validator = principal.validator_name(),
-            %system,
-            action = "access",
-            outcome = "undecided",
-            error = %ErrorChain(error),
-            decision_ms,
-            request_id,
-            client_address = address.map(tracing::field::display),
+        Err(error) => trail!(
+            requester,
+            system,
+            { action = "access", outcome = "undecided", error = %ErrorChain(error), decision_ms, },
             "{} was denied access to {system}: no decision could be obtained",
             principal.username,
         ),
@@ -96,23 +102,8 @@ pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Res
 
 /// Records the end of a change whose requester has no permission on the cluster any more, or cannot be asked about.
 pub(super) fn ended(requester: &Requester, system: &SystemName, action: Action, object: &str, outcome: ChangeOutcome) {
-    let Requester { principal, request_id, address } = requester;
-    let (action, outcome) = (action.name(), outcome.name());
-    tracing::info!(
-        target: "audit",
-        user = %principal.username,
-        subject = principal.subject.as_str(),
-        client = principal.client_id.as_deref(),
-        validator = principal.validator_name(),
-        %system,
-        action,
-        object,
-        outcome,
-        request_id = &**request_id,
-        client_address = address.map(tracing::field::display),
-        "{action} by {} on {system}: {outcome}",
-        principal.username,
-    );
+    let (user, action, outcome) = (&requester.principal.username, action.name(), outcome.name());
+    trail!(requester, system, { action, object, outcome, }, "{action} by {user} on {system}: {outcome}");
 }
 
 fn milliseconds(took: Duration) -> u64 {
@@ -150,30 +141,24 @@ impl Change {
     }
 
     fn leave(&self, outcome: ChangeOutcome) {
-        let Permission { requester: Requester { principal, request_id, address }, cluster, counts, basis, decided_in } = &self.permission;
-        let (request_id, system) = (&**request_id, cluster.name());
+        let Permission { requester, cluster, counts, basis, decided_in } = &self.permission;
         counts.changed(self.action, outcome);
-        let (action, outcome) = (self.action.name(), outcome.name());
-        tracing::info!(
-            target: "audit",
-            user = %principal.username,
-            subject = principal.subject.as_str(),
-            client = principal.client_id.as_deref(),
-            validator = principal.validator_name(),
-            %system,
-            action,
-            object = self.target.as_str(),
-            outcome,
-            authorizer = basis.authorizer,
-            relation = basis.relation,
-            resource = basis.object,
-            decided_by = basis.by.as_deref(),
-            cached = basis.cached,
-            decision_ms = milliseconds(*decided_in),
-            request_id,
-            client_address = address.map(tracing::field::display),
-            "{action} by {} on {system}: {outcome}",
-            principal.username,
+        let (user, system, action, outcome) = (&requester.principal.username, cluster.name(), self.action.name(), outcome.name());
+        trail!(
+            requester,
+            system,
+            {
+                action,
+                object = self.target.as_str(),
+                outcome,
+                authorizer = basis.authorizer,
+                relation = basis.relation,
+                resource = basis.object,
+                decided_by = basis.by.as_deref(),
+                cached = basis.cached,
+                decision_ms = milliseconds(*decided_in),
+            },
+            "{action} by {user} on {system}: {outcome}",
         );
     }
 }

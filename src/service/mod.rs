@@ -140,6 +140,11 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Whether the scheduler has no such job, or schedule.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Scheduler(SchedulerError::JobNotFound | SchedulerError::ScheduleNotFound))
+    }
+
     /// The alternative for the failed operation, if there is one.
     pub fn alternative(&self) -> Option<Alternative> {
         match self {

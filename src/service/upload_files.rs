@@ -6,7 +6,7 @@
 
 use super::{Access, ServiceError};
 use crate::domain::{FileStat, Principal, RemotePath};
-use crate::filesystem::{CopyOptions, FileSystem, FilesystemError, ListOptions};
+use crate::filesystem::{CopyOptions, FileSystem, FilesystemError, ListOptions, held_part};
 
 /// The files of uploads, for one request.
 pub struct UploadFiles<'a> {
@@ -57,7 +57,7 @@ impl<'a> UploadFiles<'a> {
     /// # Errors
     /// If there is none, the caller may not rename it, or another one takes it at the same time.
     pub async fn hold(&self, part: &RemotePath) -> Result<RemotePath, ServiceError> {
-        let mine = name_of_its_own(part);
+        let mine = held_part(part);
         match self.files.rename(self.principal, part, &mine, true).await {
             Ok(()) => return Ok(mine),
             Err(FilesystemError::NotFound(_)) => {}
@@ -68,7 +68,7 @@ impl<'a> UploadFiles<'a> {
             Err(FilesystemError::NotFound(_)) => return Err(ServiceError::Busy),
             renamed => renamed?,
         }
-        let copy = name_of_its_own(part);
+        let copy = held_part(part);
         self.files.copy(self.principal, &mine, &copy, CopyOptions::default()).await?;
         if let Err(error) = self.files.remove(self.principal, &mine).await {
             tracing::warn!(%error, "could not remove the file of an upload that was taken over");
@@ -86,11 +86,4 @@ impl<'a> UploadFiles<'a> {
             renamed => Ok(renamed?),
         }
     }
-}
-
-/// The name of a part while one request has it.
-fn name_of_its_own(part: &RemotePath) -> RemotePath {
-    let nonce = uuid::Uuid::new_v4().simple().to_string();
-    let name = [part.file_name(), b"-", &nonce.as_bytes()[..16]].concat();
-    part.parent().unwrap_or_else(|| part.clone()).join(&name)
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Alternative, RemotePath};
 use crate::error::{Classify, Kind};
-use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions, PlaceOptions};
+use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions, PlaceOptions, part_beside};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
@@ -333,14 +333,6 @@ fn with_shown_path(error: ServiceError, part: &RemotePath, target: &RemotePath) 
         ServiceError::Checksum(error) => ServiceError::Checksum(error.with_shown_path(part, target)),
         error => error,
     }
-}
-
-/// The growing file beside a target. The nonce has 32 hexadecimal digits, so that the search for abandoned files knows it.
-pub(super) fn part_beside(target: &RemotePath, nonce: &str) -> RemotePath {
-    let name = target.file_name();
-    // The longest name of POSIX systems is 255 bytes; what is added takes 51, and 17 more while a request has it.
-    let name = [b".", &name[..name.len().min(180)], b".goldcrest-upload-", nonce.as_bytes()].concat();
-    target.parent().unwrap_or_else(|| target.clone()).join(&name)
 }
 
 /// The content until it ends, or `over` is cancelled: then it fails.

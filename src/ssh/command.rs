@@ -25,10 +25,9 @@ pub trait RemoteCommand: Sync {
         Environment::Client
     }
 
-    /// Whether running it twice has the same effect as running it once. Only then may it be retried after a lost connection.
-    fn idempotent(&self) -> bool {
-        true
-    }
+    /// Whether running it twice has the same effect as running it once. Only then may it be retried after a lost connection. There is no default,
+    /// so that each command says it.
+    fn idempotent(&self) -> bool;
 
     /// Reads what came back.
     ///

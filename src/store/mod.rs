@@ -7,6 +7,7 @@
 
 mod config;
 mod error;
+mod leased;
 mod postgres;
 mod sqlite;
 mod status;
@@ -18,9 +19,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use config::{Config, PostgresConfig, SqliteConfig};
 pub use error::{SetupError, StoreError};
+pub use leased::{Leased, settle};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 pub use status::Status;
@@ -78,6 +81,9 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// If the store does not answer.
     async fn release(&self, name: &str, holder: &str) -> Result<(), StoreError>;
+
+    /// Has a token for each [`Leased`] of this process, and the tasks that give leases back.
+    fn leases(&self) -> &TaskTracker;
 
     /// Writes a record, in the place of the one with the same kind and id.
     ///
@@ -244,4 +250,9 @@ fn sequence(number: i64) -> u64 {
 
 fn stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The number of rows to select.
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(0)
 }

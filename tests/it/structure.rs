@@ -72,7 +72,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("percent_encoding", &["demo", "http", "rest", "transfer"]),
     ("rustix", &["demo", "lifecycle", "store", "telemetry"]),
     ("serde_path_to_error", &["config", "http"]),
-    ("uuid", &["demo", "filesystem", "http", "mirror", "notify", "scheduler", "service", "ssh", "transfer"]),
+    ("uuid", &["demo", "filesystem", "http", "mirror", "notify", "scheduler", "service", "ssh", "store", "transfer"]),
 ];
 
 /// Crates that are as good as a part of the language: every module may know them.

@@ -5,9 +5,9 @@
 //! time leaves none that looks whole. `--force-local` is there because tar takes a colon in a file's name for that of a remote host,
 //! `--no-unquote` because it reads backslashes.
 
-use super::command;
 use super::errors::classify;
 use super::rights::with_functions;
+use super::script;
 use crate::domain::RemotePath;
 use crate::filesystem::{CompressOptions, Compression, FilesystemError};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -46,8 +46,8 @@ impl RemoteCommand for Pack<'_> {
     }
 
     fn command_line(&self) -> CommandLine {
-        let script = if self.options.match_pattern.is_some() { PACK_MATCHING } else { PACK };
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(script)).flag("sh");
+        let program = if self.options.match_pattern.is_some() { PACK_MATCHING } else { PACK };
+        let line = script(self.seconds, with_functions(program));
         let (directory, name) = self.source.in_directory();
         let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(directory.as_bytes()).arg(name);
         let line = line.flag(if self.options.dereference { "-L" } else { "-P" }).arg(self.options.compression.tar_option());
@@ -74,11 +74,15 @@ impl RemoteCommand for CheckArchiveTarget<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"refuse_archive_in_source "$@""#)).flag("sh");
+        let line = script(self.seconds, with_functions(r#"refuse_archive_in_source "$@""#));
         let (directory, name) = self.source.in_directory();
         let line = line.arg(directory.as_bytes()).arg(name).arg(self.target.as_bytes());
         let line = line.flag(if self.options.dereference { "-L" } else { "-P" });
         if self.options.match_pattern.is_some() { line.flag("matching") } else { line }
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
@@ -101,7 +105,7 @@ impl RemoteCommand for Unpack<'_> {
     type Output = Result<(), PlacementError>;
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(UNPACK)).flag("sh");
+        let line = script(self.seconds, with_functions(UNPACK));
         let line = line.arg(self.source.as_bytes()).arg(self.temporary.as_bytes()).arg(self.target.as_bytes());
         line.arg(self.compression.tar_option())
     }
@@ -128,7 +132,7 @@ impl RemoteCommand for Merge<'_> {
     type Output = Result<(), PlacementError>;
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(MERGE)).flag("sh");
+        let line = script(self.seconds, with_functions(MERGE));
         line.arg(self.unpacked.as_bytes()).arg(self.target.as_bytes()).arg(self.begun.to_string())
     }
 

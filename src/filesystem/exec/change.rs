@@ -1,8 +1,8 @@
 //! Creates, changes and removes entries, and reads the caller's identity.
 
-use super::command;
 use super::listing::not_understood;
 use super::scripts::TOUCH;
+use super::{command, script};
 use crate::domain::{FileMode, Identity, PosixId, RemotePath, bytes_to_text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -14,7 +14,7 @@ pub struct ChangeCommand<'a> {
 }
 
 /// Parameter: path.
-const REMOVE_HIDDEN: &str = r#"'[ -L "$1" ] || chmod -R u+rwx -- "$1" 2>/dev/null; exec rm -r --interactive=never -- "$1"' sh"#;
+const REMOVE_HIDDEN: &str = r#"[ -L "$1" ] || chmod -R u+rwx -- "$1" 2>/dev/null; exec rm -r --interactive=never -- "$1""#;
 
 /// The changes.
 pub enum What<'a> {
@@ -51,10 +51,10 @@ impl RemoteCommand for ChangeCommand<'_> {
             // The mode goes with the call that makes it, so that it is never open to more. With fewer than five digits the special bits stay.
             What::MakeDirectoryWithMode(mode) => line.flag("mkdir").option("--mode", format!("{:03o}", mode & 0o777)).flag("--"),
             What::LinkTo(target) => line.flag("ln -s -T --").arg(target.as_bytes()),
-            What::Touch => line.flag("sh -c").flag(TOUCH),
+            What::Touch => script(self.seconds, TOUCH),
             // Not -f, for which a path that does not exist is no error.
             What::Remove => line.flag("rm -r --interactive=never --"),
-            What::RemoveHidden => line.flag("sh -c").flag(REMOVE_HIDDEN),
+            What::RemoveHidden => script(self.seconds, REMOVE_HIDDEN),
         };
         line.arg(self.path.as_bytes())
     }
@@ -78,6 +78,10 @@ impl RemoteCommand for Id {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("id")
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Identity, CommandError> {

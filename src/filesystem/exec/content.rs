@@ -47,6 +47,10 @@ impl RemoteCommand for Read<'_> {
         }
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Vec<u8>, CommandError> {
         if raw.exit == 0 { Ok(raw.stdout) } else { Err(CommandError::exit(&raw)) }
     }
@@ -64,6 +68,10 @@ impl RemoteCommand for Unreadable<'_> {
     fn command_line(&self) -> CommandLine {
         let is_closed = r"\( -type f ! -readable -o -type d ! \( -readable -executable \) \) -print0 -quit";
         command(self.seconds).flag("find -H").arg(self.path.as_bytes()).flag(is_closed)
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Option<RemotePath>, CommandError> {
@@ -88,6 +96,10 @@ impl RemoteCommand for Sha256<'_> {
         command(self.seconds).flag("sha256sum --").arg(self.path.as_bytes())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {
         raw.success()?;
         // A backslash in front says that the name after the digest is escaped.
@@ -110,6 +122,10 @@ impl RemoteCommand for FileKind<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("file -b --").arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {

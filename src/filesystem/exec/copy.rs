@@ -3,8 +3,8 @@
 //! Names go to the scripts as positional parameters, so that the scripts are constants. A copy is made beside its target and renamed,
 //! so that a command that fails or runs out of time leaves none that looks whole.
 
-use super::command;
 use super::rights::with_functions;
+use super::script;
 use crate::domain::RemotePath;
 use crate::filesystem::CopyOptions;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -30,7 +30,7 @@ impl RemoteCommand for Copy<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(COPY)).flag("sh");
+        let line = script(self.seconds, with_functions(COPY));
         let line = line.arg(self.source.as_bytes()).arg(self.temporary.as_bytes()).arg(self.target.as_bytes());
         line.number(self.options.overwrite.into()).flag(if self.options.dereference { "-L" } else { "-P" })
     }
@@ -58,7 +58,7 @@ impl RemoteCommand for Move<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(MOVE)).flag("sh");
+        let line = script(self.seconds, with_functions(MOVE));
         let line = line.arg(self.source.as_bytes()).arg(self.temporary.as_bytes()).arg(self.target.as_bytes());
         line.number(self.overwrite.into())
     }

@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt};
 use tokio::time::sleep;
 
 use super::listing::not_understood;
-use super::{CommandFiles, command};
+use super::{CommandFiles, script};
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed, regular};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
@@ -27,9 +27,9 @@ const MAX_BROKEN_POLLS: u32 = 3;
 
 /// Looks at a file and reads on. Not opened before it is known to be a regular file: to open a named pipe waits for its other end.
 const LOOK: &str = concat!(
-    r#"'[ -f "$1" ] || { stat -L -c %f -- "$1"; exit; }; dd status=none count=0 if="$1" && exec 3<"$1" && "#,
+    r#"[ -f "$1" ] || { stat -L -c %f -- "$1"; exit; }; dd status=none count=0 if="$1" && exec 3<"$1" && "#,
     r#"stat -L -c "%f %d:%i %s" /dev/fd/3 && { dd status=none bs=64K iflag=skip_bytes,count_bytes,fullblock "#,
-    r#"skip="$2" count="$3" <&3 2>/dev/null || :; }' sh"#
+    r#"skip="$2" count="$3" <&3 2>/dev/null || :; }"#
 );
 
 /// A poll of a file: its identity, and up to `size` bytes from `offset`.
@@ -54,8 +54,12 @@ impl RemoteCommand for Look<'_> {
     type Output = Seen;
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").flag(LOOK).arg(self.path.as_bytes());
+        let line = script(self.seconds, LOOK).arg(self.path.as_bytes());
         line.arg(self.offset.to_string()).arg(self.size.to_string())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Seen, CommandError> {

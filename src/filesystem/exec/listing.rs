@@ -38,6 +38,10 @@ impl RemoteCommand for Find<'_> {
         line.flag(if self.options.numeric_ids { PRINT_NUMBERS } else { PRINT_NAMES })
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         if raw.exit > 1 || raw.exit == 1 && !harmless(&raw, self.path) {
             return Err(CommandError::exit(&raw));
@@ -108,6 +112,10 @@ impl RemoteCommand for Stat<'_> {
         line.flag("--format='%f %i %d %h %u %g %s %X %Z %Y' --").arg(self.path.as_bytes())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<FileStat, CommandError> {
         raw.success()?;
         let text = String::from_utf8_lossy(&raw.stdout);
@@ -146,6 +154,10 @@ impl RemoteCommand for Resolve<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("realpath -e --").arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<RemotePath, CommandError> {

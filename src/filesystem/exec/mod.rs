@@ -55,6 +55,11 @@ fn command(seconds: u64) -> CommandLine {
     CommandLine::new("timeout").number(seconds).flag("env LC_ALL=C")
 }
 
+/// A program for `sh`, as [`command`]; its parameters follow.
+fn script(seconds: u64, program: impl AsRef<[u8]>) -> CommandLine {
+    command(seconds).flag("sh -c").arg(program).flag("sh")
+}
+
 impl CommandFiles {
     /// Nothing is run before the first operation.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {

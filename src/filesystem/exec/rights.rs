@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use super::command;
 use super::listing::not_understood;
+use super::script;
 use crate::domain::RemotePath;
 use crate::filesystem::rights::Acl;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -43,7 +43,11 @@ impl RemoteCommand for IsOwn<'_> {
     type Output = bool;
 
     fn command_line(&self) -> CommandLine {
-        command(self.seconds).flag("sh -c").arg(r#"stat --format="%h %u" -- "$1" && id -u"#).flag("sh").arg(self.path.as_bytes())
+        script(self.seconds, r#"stat --format="%h %u" -- "$1" && id -u"#).arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<bool, CommandError> {
@@ -73,9 +77,13 @@ impl RemoteCommand for SetDirectory<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(SET_DIRECTORY)).flag("sh").arg(self.path.as_bytes());
+        let line = script(self.seconds, with_functions(SET_DIRECTORY)).arg(self.path.as_bytes());
         // With fewer than five digits, chmod keeps the special bits of a directory.
         line.arg(format!("{:03o}", self.mode & 0o777))
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
@@ -102,8 +110,12 @@ impl RemoteCommand for Narrow<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(NARROW)).flag("sh").arg(self.temporary.as_bytes());
+        let line = script(self.seconds, with_functions(NARROW)).arg(self.temporary.as_bytes());
         line.arg(format!("{} {}", self.size, self.user)).arg(format!("{:05o}", self.mode))
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
@@ -120,9 +132,13 @@ impl RemoteCommand for KeepAcl<'_> {
     type Output = Acl;
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(KEEP_ACL)).flag("sh");
+        let line = script(self.seconds, with_functions(KEEP_ACL));
         let line = line.arg(self.target.as_bytes()).arg(self.temporary.as_bytes()).arg(format!("{} {}", self.size, self.user));
         line.arg(if self.has_group { "keep" } else { "" })
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Acl, CommandError> {

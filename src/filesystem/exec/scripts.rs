@@ -10,9 +10,9 @@ use futures::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::command;
 use super::listing::not_understood;
 use super::rights::with_functions;
+use super::{command, script};
 use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, Expected, FilesystemError, PlaceOptions};
 use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
@@ -82,12 +82,12 @@ impl RemoteCommand for Resize<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds);
-        match (self.to, self.private) {
-            (Some(size), _) => line.flag("sh -c").arg(with_functions(CUT)).flag("sh").arg(self.part.as_bytes()).arg(size.to_string()),
-            (None, true) => line.flag(r#"sh -c 'umask 077; set -C; chmod 600 /dev/fd/1 > "$1"' sh"#).arg(self.part.as_bytes()),
-            (None, false) => line.flag(r#"sh -c 'set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
-        }
+        let program = match (self.to, self.private) {
+            (Some(size), _) => return script(self.seconds, with_functions(CUT)).arg(self.part.as_bytes()).arg(size.to_string()),
+            (None, true) => r#"umask 077; set -C; chmod 600 /dev/fd/1 > "$1""#,
+            (None, false) => r#"set -C; : > "$1""#,
+        };
+        script(self.seconds, program).arg(self.part.as_bytes())
     }
 
     fn idempotent(&self) -> bool {
@@ -220,13 +220,13 @@ macro_rules! own_links {
 }
 
 /// Parameter: path.
-pub const TOUCH: &str = concat!("'", own_links!(), r#"exec touch -- "$1"' sh"#);
+pub const TOUCH: &str = concat!(own_links!(), r#"exec touch -- "$1""#);
 
 /// Parameters: path, 1 where nothing may be there.
 const RESOLVE: &str = concat!(
-    r#"'if [ "$2" = 1 ] && [ -L "$1" ]; then echo "$1: File exists" >&2; exit 1; fi; "#,
+    r#"if [ "$2" = 1 ] && [ -L "$1" ]; then echo "$1: File exists" >&2; exit 1; fi; "#,
     own_links!(),
-    r#"readlink -v -z -f -- "$1" || exit; stat --dereference --format="%f %s %Y %i" -- "$1" 2>/dev/null; exit 0' sh"#
+    r#"readlink -v -z -f -- "$1" || exit; stat --dereference --format="%f %s %Y %i" -- "$1" 2>/dev/null; exit 0"#
 );
 
 /// A file that is there: its mode and its version.
@@ -236,7 +236,11 @@ impl RemoteCommand for Resolve<'_> {
     type Output = (RemotePath, Option<Found>);
 
     fn command_line(&self) -> CommandLine {
-        command(self.seconds).flag("sh -c").flag(RESOLVE).arg(self.path.as_bytes()).number(self.is_new.into())
+        script(self.seconds, RESOLVE).arg(self.path.as_bytes()).number(self.is_new.into())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -278,7 +282,7 @@ impl RemoteCommand for PlaceFile<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(PLACE)).flag("sh");
+        let line = script(self.seconds, with_functions(PLACE));
         let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(self.options.size.to_string());
         let line = match self.options.expected {
             Expected::Nothing => line.arg("new"),
@@ -308,6 +312,10 @@ impl RemoteCommand for Discard<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("rm -f --").arg(self.temporary.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::change::Id;
 use super::listing::not_understood;
-use super::{CommandFiles, command};
+use super::{CommandFiles, command, script};
 use crate::domain::{AclEntry, AclTag, Identity, Principal, Quota, QuotaHolder, QuotaUse, RemotePath, Space, bytes_to_text};
 use crate::filesystem::{FilesystemError, Storage};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
@@ -42,7 +42,7 @@ fn absent(error: FilesystemError, reason: &'static str) -> FilesystemError {
 
 /// Prints which tool answers, then its answer: Lustre's where the path is on Lustre, else that of the kernel's quotas. Their exit
 /// status is 1 also when a quota is exceeded.
-const QUOTA: &str = r#"'if command -v lfs >/dev/null && o=$(lfs quota -q -u "$(id -un)" "$1" 2>/dev/null) && [ -n "$o" ]; then printf "lfs %s\n%s\n" "$(id -un)" "$o"; elif command -v quota >/dev/null; then echo quota; quota -u -g -w -p -v; [ $? -le 1 ]; else exit 127; fi' sh"#;
+const QUOTA: &str = r#"if command -v lfs >/dev/null && o=$(lfs quota -q -u "$(id -un)" "$1" 2>/dev/null) && [ -n "$o" ]; then printf "lfs %s\n%s\n" "$(id -un)" "$o"; elif command -v quota >/dev/null; then echo quota; quota -u -g -w -p -v; [ $? -le 1 ]; else exit 127; fi"#;
 
 /// The access control list of a path.
 pub struct GetFacl<'a> {
@@ -55,6 +55,10 @@ impl RemoteCommand for GetFacl<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("getfacl --omit-header --absolute-names --no-effective --").arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -119,7 +123,11 @@ impl RemoteCommand for GetQuota<'_> {
     type Output = Vec<Quota>;
 
     fn command_line(&self) -> CommandLine {
-        command(self.seconds).flag("sh -c").flag(QUOTA).arg(self.path.as_bytes())
+        script(self.seconds, QUOTA).arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -187,6 +195,10 @@ impl RemoteCommand for StatFs<'_> {
 
     fn command_line(&self) -> CommandLine {
         command(self.seconds).flag("stat --file-system --format='%S %b %f %a %c %d' --").arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Space, CommandError> {

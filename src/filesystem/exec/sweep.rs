@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::command;
+use super::script;
 use crate::domain::RemotePath;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -31,8 +31,12 @@ impl RemoteCommand for Sweep<'_> {
 
     fn command_line(&self) -> CommandLine {
         let minutes = self.abandoned.as_secs() / 60;
-        let line = command(self.seconds).flag("sh -c").arg(SWEEP).flag("sh").arg(minutes.to_string()).arg((7 * minutes).to_string());
+        let line = script(self.seconds, SWEEP).arg(minutes.to_string()).arg((7 * minutes).to_string());
         self.directories.iter().fold(line, |line, directory| line.arg(directory.as_bytes()))
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

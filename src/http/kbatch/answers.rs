@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use super::shapes::to_dictionary;
 use crate::error::Kind;
 use crate::http::problem::Problem;
-use crate::scheduler::SchedulerError;
 use crate::service::ServiceError;
 
 /// A job.
@@ -51,13 +50,11 @@ pub(super) fn removed(kind: &str, name: &str) -> Json<Value> {
 
 /// The error of a use case about one object; where that is not there, in the words of Kubernetes.
 pub(super) fn failed(error: ServiceError, kind: &str, name: &str) -> Problem {
-    match error {
-        // A text that is no id names nothing.
-        ServiceError::Invalid(_) | ServiceError::Scheduler(SchedulerError::JobNotFound | SchedulerError::ScheduleNotFound) => {
-            Problem::new(Kind::NotFound, format!("{kind} \"{name}\" not found"))
-        }
-        error => error.into(),
+    // A text that is no id names nothing.
+    if matches!(error, ServiceError::Invalid(_)) || error.is_not_found() {
+        return Problem::new(Kind::NotFound, format!("{kind} \"{name}\" not found"));
     }
+    error.into()
 }
 
 /// Completes the status of a Job: clients take one without any counter for a mistake, and compute with times that are there only later.

@@ -14,7 +14,6 @@ use crate::http::extract::parameters::{Parameters, lenient};
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
 use crate::http::server::upgrade::Draining;
-use crate::scheduler::SchedulerError;
 use crate::service::logs::{self, LogStart};
 use crate::service::{Access, ServiceError, native_jobs};
 
@@ -47,9 +46,9 @@ pub(super) async fn of_job(
         // It has none yet; a client that follows the job waits for one.
         Ok(_) if query.stream => output(&access, &name, Some(draining), context).await,
         Ok(_) => Err(no_pods()),
-        Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => match pods::find(&access, &name).await {
+        Err(error) if error.is_not_found() => match pods::find(&access, &name).await {
             Ok(pod) => output(&access, pod.job.as_str(), query.stream.then_some(draining), context).await,
-            Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => Err(no_pods()),
+            Err(error) if error.is_not_found() => Err(no_pods()),
             Err(error) => Err(error.into()),
         },
         Err(error) => Err(error.into()),

@@ -9,8 +9,7 @@ use super::shapes::to_dictionary;
 use crate::http::extract::access::{NameText, ReadAccess};
 use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
-use crate::scheduler::NativeTask;
-use crate::scheduler::SchedulerError;
+use crate::scheduler::{NativeTask, SchedulerError};
 use crate::service::{Access, ServiceError, native_jobs};
 
 pub(super) const KIND: &str = "pods";

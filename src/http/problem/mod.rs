@@ -315,7 +315,7 @@ impl Problem {
         let mut problem = Self::new(error.kind(), message);
         problem.0.caused_by = (!causes.is_empty()).then_some(causes);
         problem.0.maybe_effected = error.maybe_effected();
-        problem.0.answer.retryable &= !error.is_final();
+        problem.0.answer.retryable = error.is_transient();
         problem.0.log = ErrorChain(error).to_string();
         problem
     }
@@ -405,23 +405,23 @@ pub(crate) fn status(kind: Kind) -> StatusCode {
 
 /// The table.
 fn answer(kind: Kind) -> ErrorAnswer {
-    let (status, name, title, retryable, retry_after) = match kind {
-        Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid", "The request is not valid", false, None),
-        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", false, None),
-        Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed", false, None),
-        Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found", false, None),
-        Kind::Gone => (StatusCode::GONE, "gone", "Not there any more", false, None),
-        Kind::RemoteTimeout => (StatusCode::REQUEST_TIMEOUT, "remote-timeout", "The cluster took too long", true, None),
-        Kind::Conflict => (StatusCode::CONFLICT, "conflict", "The present state forbids it", false, None),
-        Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", false, None),
-        Kind::DependencyFailed => (StatusCode::FAILED_DEPENDENCY, "dependency-failed", "The cluster could not be reached", true, Some(5)),
-        Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", true, Some(10)),
-        Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", false, None),
-        Kind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported", "Not supported", false, None),
-        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now", true, Some(10)),
-        Kind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded", "The request took too long", true, None),
+    let (status, name, title, retry_after) = match kind {
+        Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid", "The request is not valid", None),
+        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", None),
+        Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed", None),
+        Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found", None),
+        Kind::Gone => (StatusCode::GONE, "gone", "Not there any more", None),
+        Kind::RemoteTimeout => (StatusCode::REQUEST_TIMEOUT, "remote-timeout", "The cluster took too long", None),
+        Kind::Conflict => (StatusCode::CONFLICT, "conflict", "The present state forbids it", None),
+        Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", None),
+        Kind::DependencyFailed => (StatusCode::FAILED_DEPENDENCY, "dependency-failed", "The cluster could not be reached", Some(5)),
+        Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", Some(10)),
+        Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", None),
+        Kind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported", "Not supported", None),
+        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now", Some(10)),
+        Kind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded", "The request took too long", None),
     };
-    ErrorAnswer { status, name, title, retryable, retry_after }
+    ErrorAnswer { status, name, title, retryable: kind.is_transient(), retry_after }
 }
 
 /// The `WWW-Authenticate` value (RFC 6750, 3): without parameters if no token was sent, with the reason if one was refused.

@@ -24,7 +24,8 @@ use super::connection::{Connection, Selection};
 use super::failure::ApiFailure;
 use super::names::{OURS, POD_JOB, USER};
 use super::removed::{self, RemovedJobs};
-use super::state::{Observed, annotation};
+use super::state::Observed;
+use super::view::annotation;
 use crate::domain::Username;
 use crate::scheduler::ChangeListener;
 

@@ -4,7 +4,7 @@
 //! submission with a key is the Job itself: its name is made of the key. Everything lies in the cluster, so the proxy may restart at any time.
 //!
 //! This module must not know the API of `http`. Of `ssh` it knows commands as values and the trait `Transport`, which `files.rs` implements, and no connection. What a user sends is read in `request.rs` and turned into objects in `manifest.rs`, the only place
-//! where they are made, past `admission`; `state.rs` and `pod.rs` read what became of them; `tenant.rs` keeps each user in their namespace.
+//! where they are made, past `admission`; `state.rs`, `view.rs` and `pod.rs` read what became of them; `tenant.rs` keeps each user in their namespace.
 //! `cache.rs` watches the jobs of all users, and `jobs.rs` answers from it where it is current.
 
 mod admission;
@@ -39,6 +39,7 @@ mod state;
 mod submit;
 mod template;
 mod tenant;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;

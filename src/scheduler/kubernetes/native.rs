@@ -13,7 +13,7 @@ use super::indices::task_id;
 use super::jobs::rejected;
 use super::names::{GIVEN_UP, JobRef, POD_JOB};
 use super::pod;
-use super::state::{annotation, end};
+use super::view::{annotation, end};
 use crate::domain::{JobId, Principal, ScheduleId};
 use crate::scheduler::{NativeJobs, NativeTask, SchedulerError};
 

@@ -9,7 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::RwLock;
 use tokio::time::{Duration, Instant};
 
-use super::state::{Observed, end};
+use super::state::Observed;
+use super::view::end;
 use crate::domain::Job;
 
 /// For how long such a job is shown, and how many are kept of all users.
@@ -85,7 +86,7 @@ fn is_past(at: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::REMOVED;
+    use super::super::view::REMOVED;
     use super::*;
     use crate::domain::JobId;
 

@@ -9,7 +9,7 @@ use super::failure::ApiFailure;
 use super::manifest::Manifests;
 use super::names::{GOLDCREST, JOB_NAME, MANAGED_BY, OURS, PROFILE, fresh_name};
 use super::pod::seconds;
-use super::state::annotation;
+use super::view::annotation;
 use crate::domain::{JobId, Overlap, Principal, Schedule, ScheduleDescription, ScheduleId, Username};
 use crate::scheduler::{SchedulerError, Schedules};
 

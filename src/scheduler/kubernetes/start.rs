@@ -10,7 +10,7 @@ use super::connection::{Actor, Connection, Created, Selection};
 use super::failure::ApiFailure;
 use super::helper::{HELPER, Helper};
 use super::pod::{self, reason_text};
-use super::state;
+use super::view;
 use crate::domain::Username;
 
 /// The label by which the Job controller marks the pods of one Job, whatever other has had its name.
@@ -78,7 +78,7 @@ impl<'a> Start<'a> {
             _ if state.is_unrecoverable => return Ok(HelperStatus::Refused(state.reason.unwrap_or_default())),
             _ => {}
         }
-        if let Some(condition) = state::end(&job) {
+        if let Some(condition) = view::end(&job) {
             let reason = state.reason.or_else(|| reason_text(condition.reason.as_deref(), condition.message.as_deref()));
             let is_failed = condition.type_ == "Failed" && self.made.as_ref() == Some(&uid);
             if is_failed {

@@ -22,7 +22,7 @@ use super::quantity;
 use super::queues;
 use super::quotas;
 use super::request::JobRequest;
-use super::state::annotation;
+use super::view::annotation;
 use crate::domain::{JobDescription, JobEstimate, JobId, Username};
 use crate::scheduler::{RecordPlace, SchedulerError, SubmissionKey, Submitted};
 

@@ -150,6 +150,10 @@ impl RemoteCommand for Validate<'_> {
         Environment::Login
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         Ok(answer(&raw)?.map(|_| ()))
     }
@@ -175,6 +179,10 @@ impl RemoteCommand for Find<'_> {
 
     fn stdin(&self) -> Bytes {
         program(&arguments().arg(self.0.name()), include_str!("shell/find.sh"))
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -209,6 +217,10 @@ impl RemoteCommand for List<'_> {
         program(&arguments, include_str!("shell/list.sh"))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         match answer(&raw)? {
             Ok(output) => record::jobs(output).map(Ok).map_err(misunderstood),
@@ -229,6 +241,10 @@ impl RemoteCommand for Cancel<'_> {
 
     fn stdin(&self) -> Bytes {
         program(&arguments().arg(self.0.as_str()), include_str!("shell/cancel.sh"))
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -284,6 +300,10 @@ impl RemoteCommand for Metadata<'_> {
 
     fn stdin(&self) -> Bytes {
         program(&arguments().arg(self.0.as_str()), include_str!("shell/metadata.sh"))
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -369,6 +389,10 @@ impl RemoteCommand for DescribeNode {
         program(&arguments(), include_str!("shell/node.sh"))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         let output = match answer(&raw)? {
             Ok(output) => bytes_to_text(output),
@@ -404,6 +428,10 @@ impl RemoteCommand for Ping {
         program(&arguments(), include_str!("shell/ping.sh"))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         Ok(answer(&raw)?.map(|_| ()))
     }
@@ -421,6 +449,10 @@ impl RemoteCommand for ReadScript<'_> {
 
     fn stdin(&self) -> Bytes {
         program(&arguments().arg(self.0.as_bytes()).arg((super::MAX_SCRIPT + 1).to_string()), include_str!("shell/script.sh"))
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

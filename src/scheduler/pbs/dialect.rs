@@ -29,6 +29,10 @@ impl RemoteCommand for Version {
         pbs_command("qstat").flag("--version")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Dialect, CommandError> {
         let output = bytes_to_text(&raw.stdout) + "\n" + &bytes_to_text(&raw.stderr);
         if let Some(version) = output.lines().find_map(|line| line.trim().strip_prefix("pbs_version =")) {

@@ -17,6 +17,10 @@ impl RemoteCommand for Reservations {
         pbs_command("pbs_rstat").flag("-f")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         succeeded(&raw)?;
         records(&raw.stdout, Layout { head: "Resv ID: ", indented: false }).iter().map(reservation).collect()

@@ -17,6 +17,10 @@ impl RemoteCommand for Nodes {
         pbs_command("pbsnodes").flag("-a")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         let stderr = bytes_to_text(&raw.stderr);
         if stderr.contains("Server has no node list") || stderr.contains("No nodes found") {

@@ -30,6 +30,10 @@ impl RemoteCommand for Qdel<'_> {
         pbs_command("qdel").flag("--").arg(self.0.as_str())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Deleted, CommandError> {
         let stderr = bytes_to_text(&raw.stderr);
         // A job that ended is as its owner wants it.

@@ -44,6 +44,10 @@ impl RemoteCommand for Qselect<'_> {
         }
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         succeeded(&raw)?;
         let output = bytes_to_text(&raw.stdout);

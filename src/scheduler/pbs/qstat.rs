@@ -81,6 +81,10 @@ impl RemoteCommand for Qstat<'_> {
         }
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         let jobs = records(&raw.stdout, LAYOUT);
         // Of several jobs some may be gone meanwhile. The others stand in the output.

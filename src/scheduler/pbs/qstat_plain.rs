@@ -26,6 +26,10 @@ impl RemoteCommand for Sequences {
         if self.history && self.dialect != Dialect::Torque { line.flag("-x") } else { line }
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         succeeded(&raw)?;
         let output = bytes_to_text(&raw.stdout);

@@ -20,6 +20,10 @@ impl RemoteCommand for Queues {
         pbs_command("qstat").flag("-Q").flag("-f")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         succeeded(&raw)?;
         let queues = records(&raw.stdout, Layout { head: "Queue: ", indented: true });
@@ -35,6 +39,10 @@ impl RemoteCommand for QueueLimits {
 
     fn command_line(&self) -> CommandLine {
         Queues { hidden: false }.command_line()
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

@@ -15,6 +15,10 @@ impl RemoteCommand for ServerName {
         pbs_command("qstat").flag("-B").flag("-f")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {
         succeeded(&raw)?;
         let servers = records(&raw.stdout, Layout { head: "Server: ", indented: true });

@@ -195,6 +195,10 @@ impl<C: RemoteCommand<Output = JobId>> RemoteCommand for WithRecord<C> {
         self.0.environment()
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Attempt, CommandError> {
         match recorded(&raw) {
             Some(attempt) => Ok(attempt),
@@ -359,6 +363,10 @@ impl RemoteCommand for Adopt<'_> {
     fn command_line(&self) -> CommandLine {
         let program = with_record("place_record \"$1\" \"$2\"; keep_id \"$3\"; known_id");
         CommandLine::new("sh").flag("-c").arg(program).flag("sh").arg(&self.key.name).arg(&self.key.digest).arg(self.id.as_str())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use super::file::{mark_of, part_of};
 use crate::domain::{FileType, RemotePath};
 use crate::error::ErrorChain;
-use crate::filesystem::{FilesystemError, Filter, Glob, ListOptions, WalkOptions};
+use crate::filesystem::{FilesystemError, Filter, Glob, ListOptions, WalkOptions, parts_with_nonces};
 use crate::service::{Access, ServiceError};
 
 /// Removes what the task left of files that were under way: beside the target, and in it if it is a directory. What cannot be removed now, the
@@ -29,7 +29,7 @@ async fn remove(id: &str, target: &Access, to: &RemotePath) -> Result<(), Servic
         Err(error) => return Err(error.into()),
     }
     let list = ListOptions { hidden: true, numeric_ids: true, recursive: true, ..ListOptions::default() };
-    let name = Glob::new(&format!(".*.goldcrest-upload-{}*", mark_of(id))).ok();
+    let name = Glob::new(&parts_with_nonces(&mark_of(id))).ok();
     let filter = Filter { name, types: vec![FileType::Regular], ..Filter::default() };
     let mut parts = files.walk(principal, to, WalkOptions { list, filter, ..WalkOptions::default() }).await?;
     while let Some(found) = parts.next().await {

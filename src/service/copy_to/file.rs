@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::EXISTS;
 use super::progress::{FileBytes, Progress};
 use crate::domain::{Alternative, ByteRange, FileType, RemotePath, SystemName, hex, sha256};
-use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions, PlaceOptions};
+use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions, PlaceOptions, part_beside};
 use crate::service::contents::TransferForm;
-use crate::service::uploads::{part_beside, until};
+use crate::service::uploads::until;
 use crate::service::{Access, ServiceError, counts};
 
 /// How often a file is tried whose copy differs from it, or grew while it was looked at.

@@ -20,7 +20,7 @@ use crate::service::counts::{Action, ChangeOutcome};
 use crate::service::tasks::{MAX_AGE, Place, StoredTask, TaskFailure, TaskState, Tasks, UnderWay};
 use crate::service::updates::validity;
 use crate::service::{Access, AccessError, Gate};
-use crate::store::StoreError;
+use crate::store::{Leased, StoreError};
 
 /// Maximum number of tasks that this process works on at a time.
 const MAX_RUNNING: usize = 16;
@@ -33,9 +33,8 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time after which a task is looked at again that waits for a token, in pauses after a first failure.
 const TOKEN_PAUSES: u32 = 3;
 
-/// How often a lease is tried that somebody has, and the pause between.
-const LEASE_ATTEMPTS: usize = 4;
-const LEASE_PAUSE: Duration = Duration::from_millis(100);
+/// How long the work waits for the lease of its task, which a request has for a moment.
+const LEASE_WAIT: Duration = Duration::from_millis(300);
 
 const NO_TOKEN: &str = "the access token of the request has ended, and credentials are only made with a valid one: the copy goes on when you \
                         send any request with a newer token";
@@ -66,7 +65,7 @@ pub async fn run(gate: impl Fn() -> Gate + Send + Sync + 'static, stop: Cancella
                 if failure.ends() {
                     tracing::info!("the tasks are read again");
                 }
-                for (id, _) in due {
+                for id in due {
                     work.spawn(drive(tasks.clone(), Arc::clone(&gate), id, stop.clone()));
                 }
             }
@@ -90,11 +89,10 @@ fn report_panic(ended: Result<(), JoinError>) {
 
 /// Works on one task, if no other process does.
 async fn drive(tasks: Tasks, gate: PresentGate, id: String, stop: CancellationToken) {
-    let holder = uuid::Uuid::new_v4().simple().to_string();
     let outcome = async {
-        if has_lease(&tasks, &id, &holder).await? {
-            work(&tasks, &gate, &id, &holder, stop).await?;
-            tasks.release(&id, &holder).await?;
+        if let Some(lease) = tasks.lease(&id, LEASE_WAIT).await? {
+            work(&tasks, &gate, &id, &lease, stop).await?;
+            lease.release().await?;
         }
         Ok::<_, StoreError>(())
     };
@@ -103,19 +101,9 @@ async fn drive(tasks: Tasks, gate: PresentGate, id: String, stop: CancellationTo
     }
 }
 
-/// Takes the lease, which a request has for a moment.
-async fn has_lease(tasks: &Tasks, id: &str, holder: &str) -> Result<bool, StoreError> {
-    for _ in 0..LEASE_ATTEMPTS {
-        if tasks.lease(id, holder).await? {
-            return Ok(true);
-        }
-        sleep(LEASE_PAUSE).await;
-    }
-    Ok(false)
-}
-
-async fn work(tasks: &Tasks, gate: &PresentGate, id: &str, holder: &str, stop: CancellationToken) -> Result<(), StoreError> {
-    let Some(task) = tasks.get(id).await? else { return Ok(()) };
+async fn work(tasks: &Tasks, gate: &PresentGate, id: &str, lease: &Leased, stop: CancellationToken) -> Result<(), StoreError> {
+    // Where it is there, it cannot be understood.
+    let Some(task) = tasks.get(id).await? else { return tasks.remove(id).await };
     if task.state.is_final() {
         return tasks.put(id, &task, None).await;
     }
@@ -124,7 +112,7 @@ async fn work(tasks: &Tasks, gate: &PresentGate, id: &str, holder: &str, stop: C
     }
     let under_way = tasks.begin(id, &task);
     tasks.know(&task);
-    let mut attempt = Attempt { tasks, gate, id, holder, task, stop, under_way };
+    let mut attempt = Attempt { tasks, gate, id, lease, task, stop, under_way };
     attempt.run().await?;
     let Attempt { task, under_way, .. } = attempt;
     drop(under_way);
@@ -136,7 +124,7 @@ struct Attempt<'a> {
     tasks: &'a Tasks,
     gate: &'a PresentGate,
     id: &'a str,
-    holder: &'a str,
+    lease: &'a Leased,
     task: StoredTask,
     stop: CancellationToken,
     under_way: UnderWay,
@@ -172,15 +160,14 @@ enum End {
 
 impl From<AccessError> for End {
     fn from(error: AccessError) -> Self {
-        Self::Failed(failure(error.kind(), error.public_message().into_owned()), passes(&error))
+        Self::Failed(failure(error.kind(), error.public_message().into_owned()), error.is_transient())
     }
 }
 
 impl From<CopyError> for End {
     fn from(error: CopyError) -> Self {
-        let CopyError { system, error } = error;
-        let message = format!("{system}: {}", error.public_message());
-        Self::Failed(failure(error.kind(), message), passes(&error))
+        let message = format!("{}: {}", error.system, error.error.public_message());
+        Self::Failed(failure(error.error.kind(), message), error.error.is_transient())
     }
 }
 
@@ -190,12 +177,6 @@ fn no_token() -> TaskFailure {
 
 fn failure(kind: Kind, message: String) -> TaskFailure {
     TaskFailure { kind, message, at: Timestamp::now() }
-}
-
-/// Whether the same may succeed later.
-fn passes(error: &dyn Classify) -> bool {
-    let kinds = [Kind::RemoteTimeout, Kind::DependencyFailed, Kind::TooManyRequests, Kind::Unavailable, Kind::DeadlineExceeded];
-    kinds.contains(&error.kind()) && !error.is_final()
 }
 
 impl Attempt<'_> {
@@ -317,7 +298,7 @@ impl Attempt<'_> {
 
     /// Writes the progress; how the work ends, if it is to.
     async fn save(&self, progress: &Progress) -> Result<Option<End>, StoreError> {
-        if !self.tasks.lease(self.id, self.holder).await? {
+        if !self.lease.renew().await? {
             return Ok(Some(End::Lost));
         }
         if self.tasks.is_cancelled(self.id).await? {
@@ -332,7 +313,7 @@ impl Attempt<'_> {
 
     /// Writes how the attempt ended, if the task still is that of this process: one that was suspended for a while learns it here.
     async fn settle(&mut self, end: End, pair: Option<Pair>) -> Result<(), StoreError> {
-        let end = if self.tasks.lease(self.id, self.holder).await? { end } else { End::Lost };
+        let end = if self.lease.renew().await? { end } else { End::Lost };
         let is_old = Timestamp::now().duration_since(self.task.created).unsigned_abs() > MAX_AGE;
         match end {
             End::Lost => {

@@ -14,12 +14,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 
 use super::stored_requester::StoredRequester;
 use crate::domain::{Secret, SystemName, Username};
-use crate::error::ErrorChain;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Leased, Record, Store, StoreError};
 
 pub use config::{Config, MIN_KEY};
 
@@ -27,9 +25,8 @@ pub use config::{Config, MIN_KEY};
 const SHARE: &str = "share";
 /// The time for which a change of a record may take.
 const LEASE_TIME: Duration = Duration::from_secs(10);
-/// How often a lease is tried that somebody has, and the pause between.
-const LEASE_ATTEMPTS: usize = 100;
-const LEASE_PAUSE: Duration = Duration::from_millis(20);
+/// How long a request waits for a lease that somebody has.
+const LEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// The links of a site. Clones share everything.
 #[derive(Clone)]
@@ -212,20 +209,11 @@ impl Links {
 
     /// Works with the lease of a link, which is given back also where the client leaves.
     async fn alone(&self, id: &str, work: impl Future<Output = Result<bool, StoreError>>) -> Result<bool, StoreError> {
-        let (name, holder) = (format!("share/{id}"), uuid::Uuid::new_v4().simple().to_string());
-        // From before the request for it on: a client may leave while the store answers.
-        let mut lease = Lease { store: Arc::clone(&self.0.store), name, holder, is_taken: true };
-        for _ in 0..LEASE_ATTEMPTS {
-            if lease.store.lease(&lease.name, &lease.holder, LEASE_TIME).await? {
-                let outcome = work.await;
-                lease.store.release(&lease.name, &lease.holder).await?;
-                lease.is_taken = false;
-                return outcome;
-            }
-            sleep(LEASE_PAUSE).await;
-        }
-        lease.is_taken = false;
-        Err(StoreError::Unavailable("the lease of a link was not to be had".into()))
+        let lease = Leased::take(&self.0.store, format!("share/{id}"), LEASE_TIME, LEASE_WAIT).await?;
+        let lease = lease.ok_or_else(|| StoreError::Unavailable("the lease of a link was not to be had".into()))?;
+        let outcome = work.await;
+        lease.release().await?;
+        outcome
     }
 
     async fn get(&self, id: &str) -> Result<Option<StoredLink>, StoreError> {
@@ -238,30 +226,6 @@ impl Links {
         let owner = link.requester.username.as_str().to_owned();
         let value = serde_json::to_vec(link).unwrap_or_default();
         self.0.store.put(&Record { kind: SHARE, id: id.to_owned(), owner, value, due_in: None, ttl }).await
-    }
-}
-
-/// The lease of a link, which is given back when it is dropped.
-struct Lease {
-    store: Arc<dyn Store>,
-    name: String,
-    holder: String,
-    /// Whether it may have been taken.
-    is_taken: bool,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if !self.is_taken {
-            return;
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (store, name, holder) = (Arc::clone(&self.store), std::mem::take(&mut self.name), std::mem::take(&mut self.holder));
-        runtime.spawn(async move {
-            if let Err(error) = store.release(&name, &holder).await {
-                tracing::debug!(error = %ErrorChain(&error), "the lease of a link was not given back: it ends by itself");
-            }
-        });
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Principal, Username};
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Leased, Record, Store, StoreError};
 
 pub(super) use record::{Done, StoredTask};
 pub use record::{Place, Task, TaskFailure, TaskProgress, TaskState};
@@ -210,35 +210,21 @@ impl Tasks {
         let _is_in_time = tokio::time::timeout(self.0.timing.tick, self.0.due.notified()).await.is_ok();
     }
 
-    /// Takes tasks that are due.
+    /// Takes tasks that are due, by their ids.
     ///
     /// # Errors
     /// If the store does not answer, or is full.
-    pub(super) async fn take_due(&self, limit: usize) -> Result<Vec<(String, StoredTask)>, StoreError> {
-        let mut due = Vec::new();
-        for record in self.0.store.due(TASK, limit, self.0.timing.lease).await? {
-            match decode(&record) {
-                Some(task) => due.push((record.id, task)),
-                None => self.remove(&record.id).await?,
-            }
-        }
-        Ok(due)
+    pub(super) async fn take_due(&self, limit: usize) -> Result<Vec<String>, StoreError> {
+        let due = self.0.store.due(TASK, limit, self.0.timing.lease).await?;
+        Ok(due.into_iter().map(|record| record.id).collect())
     }
 
-    /// Takes the lease of a task, or renews it.
+    /// Takes the lease of a task, for which it waits so long at most.
     ///
     /// # Errors
     /// If the store does not answer, or is full.
-    pub(super) async fn lease(&self, id: &str, holder: &str) -> Result<bool, StoreError> {
-        self.0.store.lease(&lease_name(id), holder, self.0.timing.lease).await
-    }
-
-    /// Releases the lease of a task.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub(super) async fn release(&self, id: &str, holder: &str) -> Result<(), StoreError> {
-        self.0.store.release(&lease_name(id), holder).await
+    pub(super) async fn lease(&self, id: &str, wait: Duration) -> Result<Option<Leased>, StoreError> {
+        Leased::take(&self.0.store, format!("task/{id}"), self.0.timing.lease, wait).await
     }
 
     /// Has a task that nobody works on looked at soon.
@@ -246,20 +232,13 @@ impl Tasks {
     /// # Errors
     /// If the store does not answer, or is full.
     pub(super) async fn hasten(&self, id: &str) -> Result<(), StoreError> {
-        let (tasks, id) = (self.clone(), id.to_owned());
-        // On its own: the lease is given back also when the client of the request leaves.
-        let hastened = tokio::spawn(async move {
-            let holder = uuid::Uuid::new_v4().simple().to_string();
-            if tasks.lease(&id, &holder).await? {
-                if let Some(task) = tasks.get(&id).await?.filter(|task| !task.state.is_final()) {
-                    tasks.put(&id, &task, Some(Duration::ZERO)).await?;
-                }
-                tasks.release(&id, &holder).await?;
-                tasks.0.due.notify_one();
-            }
-            Ok(())
-        });
-        hastened.await.unwrap_or(Ok(()))
+        let Some(lease) = self.lease(id, Duration::ZERO).await? else { return Ok(()) };
+        if let Some(task) = self.get(id).await?.filter(|task| !task.state.is_final()) {
+            self.put(id, &task, Some(Duration::ZERO)).await?;
+        }
+        lease.release().await?;
+        self.0.due.notify_one();
+        Ok(())
     }
 
     /// Registers that this process works on a task.
@@ -329,10 +308,6 @@ impl Tasks {
         }
         Ok(())
     }
-}
-
-fn lease_name(id: &str) -> String {
-    format!("task/{id}")
 }
 
 fn decode(record: &Record) -> Option<StoredTask> {

@@ -15,12 +15,13 @@ use deadpool_postgres::{Object, Transaction};
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Row};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::upkeep::sweep_again_and_again;
 use super::watchers::StreamWatchers;
 use super::{
     Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, PostgresConfig, Record, Retention, SetupError, Status, Store, StoreError,
-    StreamWatch, micros, sequence, span, stored, timestamp,
+    StreamWatch, micros, rows, sequence, span, stored, timestamp,
 };
 use crate::error::{ErrorChain, Recurring};
 use database::{Database, classify};
@@ -38,6 +39,7 @@ pub struct Postgres {
     database: Database,
     watchers: StreamWatchers,
     status: Arc<Status>,
+    leases: TaskTracker,
 }
 
 impl Postgres {
@@ -46,7 +48,8 @@ impl Postgres {
     /// # Errors
     /// If the address or the authorities cannot be used.
     pub fn new(config: &PostgresConfig) -> Result<Self, SetupError> {
-        Ok(Self { database: Database::new(config)?, watchers: StreamWatchers::default(), status: Arc::default() })
+        let (watchers, status, leases) = (StreamWatchers::default(), Arc::default(), TaskTracker::new());
+        Ok(Self { database: Database::new(config)?, watchers, status, leases })
     }
 
     /// Runs an operation on a connection, within its time.
@@ -189,6 +192,10 @@ impl Store for Postgres {
         .await
     }
 
+    fn leases(&self) -> &TaskTracker {
+        &self.leases
+    }
+
     async fn put(&self, record: &Record) -> Result<(), StoreError> {
         self.perform(true, async |connection| {
             let statement = "INSERT INTO goldcrest.records VALUES ($1, $2, $3, $4, goldcrest.now() + $5, goldcrest.now() + $6)
@@ -304,8 +311,8 @@ async fn claim(transaction: Transaction<'_>, claim: &Claim) -> Result<Option<Cla
     Ok(Some(Claimed::Begun(u32::try_from(next).unwrap_or(0))))
 }
 
-/// The row of the stream is locked until the end, so that numbers are seen in their order.
-/// Adds entries, if `after` is the number of the newest entry or absent.
+/// Adds entries, if `after` is the number of the newest entry or absent. The row of the stream is locked until the end, so that numbers are
+/// seen in their order.
 async fn append(
     transaction: Transaction<'_>,
     stream: &str,
@@ -340,9 +347,4 @@ fn record(kind: &'static str, row: &Row) -> Result<Record, Failed> {
 /// A number of attempts, as the database holds it.
 fn number(attempt: u32) -> i32 {
     i32::try_from(attempt).unwrap_or(i32::MAX)
-}
-
-/// The number of rows to select.
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(0)
 }

@@ -12,12 +12,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::upkeep::sweep_again_and_again;
 use super::watchers::StreamWatchers;
 use super::{
     Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, Record, Retention, SqliteConfig, Status, Store, StoreError, StreamWatch, micros,
-    sequence, span, stored, timestamp,
+    rows, sequence, span, stored, timestamp,
 };
 use worker::Worker;
 
@@ -27,12 +28,14 @@ pub struct Sqlite {
     worker: Worker,
     watchers: StreamWatchers,
     status: Arc<Status>,
+    leases: TaskTracker,
 }
 
 impl Sqlite {
     /// A store in this file, which is opened at the first operation.
     pub fn new(config: SqliteConfig) -> Self {
-        Self { worker: Worker::new(config.clone()), config, watchers: StreamWatchers::default(), status: Arc::default() }
+        let (watchers, status, leases) = (StreamWatchers::default(), Arc::default(), TaskTracker::new());
+        Self { worker: Worker::new(config.clone()), config, watchers, status, leases }
     }
 
     async fn perform<T: Send + 'static>(
@@ -125,6 +128,10 @@ impl Store for Sqlite {
             Ok(())
         })
         .await
+    }
+
+    fn leases(&self) -> &TaskTracker {
+        &self.leases
     }
 
     async fn put(&self, record: &Record) -> Result<(), StoreError> {
@@ -254,9 +261,4 @@ fn read(transaction: &Transaction<'_>, now: i64, stream: &str, after: u64, limit
 fn record(kind: &'static str, now: i64, row: &Row<'_>) -> rusqlite::Result<Record> {
     let expires: i64 = row.get(3)?;
     Ok(Record { kind, id: row.get(0)?, owner: row.get(1)?, value: row.get(2)?, due_in: None, ttl: span(expires - now) })
-}
-
-/// The number of rows to select.
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(0)
 }

@@ -1,6 +1,7 @@
 //! A transport that passes the bytes of sessions on: slowly, or not as they were.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,12 +21,20 @@ pub struct Relay {
     pub pause: Duration,
     pub corrupts: bool,
     pub needs_token: bool,
+    /// The bytes that servers have sent.
+    pub received: Arc<AtomicU64>,
 }
 
 impl Relay {
     /// One that lets about 6 MB pass in a second.
     pub fn slow() -> Self {
-        Self { inner: Arc::new(Local::new(Subsystem::Own)), pause: Duration::from_millis(5), corrupts: false, needs_token: false }
+        Self {
+            inner: Arc::new(Local::new(Subsystem::Own)),
+            pause: Duration::from_millis(5),
+            corrupts: false,
+            needs_token: false,
+            received: Arc::default(),
+        }
     }
 
     pub fn corrupting() -> Self {
@@ -38,10 +47,12 @@ async fn pass(
     mut to: WriteHalf<impl tokio::io::AsyncWrite>,
     pause: Duration,
     corrupts: bool,
+    passed: Arc<AtomicU64>,
 ) {
     let mut buffer = vec![0; 32 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let piece = &mut buffer[..length];
+        passed.fetch_add(length as u64, Ordering::Relaxed);
         if corrupts && let Some(at) = piece.windows(MARK.len()).position(|bytes| bytes == MARK) {
             piece[at] = b'X';
         }
@@ -69,8 +80,8 @@ impl Transport for Relay {
         let server = self.inner.subsystem(by, lane, name).await?;
         let (ours, theirs) = tokio::io::duplex(256 * 1024);
         let ((from_server, to_server), (from_client, to_client)) = (tokio::io::split(server), tokio::io::split(theirs));
-        tokio::spawn(pass(from_server, to_client, self.pause, false));
-        tokio::spawn(pass(from_client, to_server, Duration::ZERO, self.corrupts));
+        tokio::spawn(pass(from_server, to_client, self.pause, false, Arc::clone(&self.received)));
+        tokio::spawn(pass(from_client, to_server, Duration::ZERO, self.corrupts, Arc::default()));
         Ok(ByteStream::new(ours))
     }
 

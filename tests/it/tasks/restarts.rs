@@ -1,6 +1,7 @@
 //! Processes that stop, and others that go on with their tasks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
@@ -106,15 +107,25 @@ async fn processes_on_one_store_share_the_tasks_and_do_each_once() {
     for number in 0..6 {
         std::fs::write(site.from(&number.to_string()), noise(2 << 20)).unwrap();
     }
-    let (first, second) = (slow(&site), slow(&site));
+    let relays = [Arc::new(Relay::slow()), Arc::new(Relay::slow())];
+    let [first, second] = relays.clone().map(|relay| site.process(Way::over(relay), Way::sftp()));
     let mut addresses = Vec::new();
     for number in 0..6 {
         let process = if number % 2 == 0 { &first } else { &second };
         addresses.push(process.begin(site.request(&number.to_string(), &number.to_string())).await);
     }
+    // Each is due all the time, as if its process had been suspended for long: the lease alone keeps the other one away.
+    let database = rusqlite::Connection::open(site.state.path().join("store.sqlite")).unwrap();
+    database.busy_timeout(PATIENCE).unwrap();
+    let make_due = || database.execute("UPDATE records SET due = 0 WHERE kind = 'task' AND due IS NOT NULL", []).unwrap();
+    wait_until(3 * PATIENCE, async || make_due() == 0).await;
     for address in addresses {
         let task = second.ends(&address, "completed").await;
         assert_eq!((&task["progress"]["files"], &task["progress"]["bytes"]), (&json!(1), &json!(2 << 20)), "{task}");
     }
     assert_eq!(site.names(""), ["0", "1", "2", "3", "4", "5"]);
+    let read = relays.map(|relay| relay.received.load(Ordering::Relaxed));
+    let (content, beside) = (6 * (2 << 20), 1 << 20);
+    assert!((content..content + beside).contains(&(read[0] + read[1])), "files were read twice: {read:?}");
+    assert!(read.iter().all(|read| *read > 2 << 20), "one process has done all: {read:?}");
 }

@@ -60,6 +60,10 @@ impl RemoteCommand for NamedFiles<'_> {
         line.option("--Format", self.delimiter.long_format(&QUEUED)).option("--jobs", self.job.read_as())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let program = if self.of_accounting { "sacct" } else { "squeue" };

@@ -17,6 +17,10 @@ impl RemoteCommand for ShowPartitions {
         slurm_command("scontrol").flag("--oneliner").flag("show").flag("partition")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         Ok(bytes_to_text(&raw.stdout).lines().filter(|line| line.starts_with("PartitionName=")).map(partition).collect())
@@ -60,6 +64,10 @@ impl RemoteCommand for ShowQos {
         slurm_command("sacctmgr").flag("--noheader").flag("--parsable2").flag("show").flag("qos").flag(format)
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         let qos = |fields: &[&str]| match fields {
             &[name, priority, wall, per_job, per_user, jobs, submitted, in_all] => Some(QosLimits {
@@ -91,6 +99,10 @@ impl RemoteCommand for ShowAssociations<'_> {
         let format = "format=Cluster,Account,Partition,DefaultQOS,QOS,MaxJobs,MaxSubmit,MaxWall,MaxTRES,GrpTRES";
         let line = slurm_command("sacctmgr").flag("--noheader").flag("--parsable2").flag("show").flag("assoc");
         line.arg(format!("user={}", self.user)).flag(format)
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -125,6 +137,10 @@ impl RemoteCommand for Sshare<'_> {
     fn command_line(&self) -> CommandLine {
         let line = slurm_command("sshare").flag("--noheader").flag("--parsable2");
         line.option("--users", self.0.as_str()).flag("--format=Account,User,RawShares,NormShares,RawUsage,EffectvUsage,FairShare")
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

@@ -102,6 +102,10 @@ impl RemoteCommand for Sacct<'_> {
         self.selection.options(line)
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let with_steps = matches!(self.selection, Selection::Job(_));

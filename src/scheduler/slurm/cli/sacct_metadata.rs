@@ -29,6 +29,10 @@ impl RemoteCommand for AccountedFiles<'_> {
             .option("--jobs", self.job.read_as())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let not_understood = |reason| CommandError::Output { program: "sacct", reason };
@@ -52,6 +56,10 @@ impl RemoteCommand for AccountedScript<'_> {
 
     fn command_line(&self) -> CommandLine {
         slurm_command("sacct").flag("--batch-script").option("--jobs", self.0.read_as())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

@@ -26,6 +26,10 @@ impl RemoteCommand for Accounts<'_> {
             .flag("format=Cluster,DefaultAccount,Account")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let mut accounts: Vec<Account> = Vec::new();

@@ -27,6 +27,10 @@ impl RemoteCommand for TestOnly<'_> {
         Environment::Login
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<JobEstimate, CommandError> {
         raw.success()?;
         let (stdout, stderr) = (bytes_to_text(&raw.stdout), bytes_to_text(&raw.stderr));

@@ -38,6 +38,10 @@ impl RemoteCommand for Scancel<'_> {
         slurm_command("sh").flag("-c").arg(CANCEL_AND_LOOK).flag("scancel").arg(self.0.as_str())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         let stderr = bytes_to_text(&raw.stderr);
         if stderr.contains("Invalid job id specified") {

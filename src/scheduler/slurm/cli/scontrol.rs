@@ -17,6 +17,10 @@ impl RemoteCommand for Ping {
         slurm_command("scontrol").flag("ping")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
         // One line a controller: `Slurmctld(primary) at host is UP`. The status is 0 in some releases even when none is.
         if bytes_to_text(&raw.stdout).lines().any(|line| line.trim_end().ends_with("is UP")) {
@@ -48,6 +52,10 @@ impl RemoteCommand for ShowConfig {
         slurm_command("scontrol").flag("show").flag("config")
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<ClusterConfig, CommandError> {
         raw.success()?;
         let output = bytes_to_text(&raw.stdout);
@@ -71,6 +79,10 @@ impl RemoteCommand for Reservations {
 
     fn command_line(&self) -> CommandLine {
         slurm_command("scontrol").flag("--oneliner").flag("show").flag("reservation")
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

@@ -49,6 +49,10 @@ impl RemoteCommand for JobFiles<'_> {
         slurm_command("scontrol").flag("--oneliner").flag("show").flag("job").arg(self.0.read_as())
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let output = bytes_to_text(&raw.stdout);
@@ -124,6 +128,10 @@ impl RemoteCommand for JobScriptText<'_> {
 
     fn command_line(&self) -> CommandLine {
         slurm_command("scontrol").flag("write").flag("batch_script").arg(self.0.read_as()).flag("-")
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

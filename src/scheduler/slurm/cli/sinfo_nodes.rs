@@ -41,6 +41,10 @@ impl RemoteCommand for Nodes {
         slurm_command("sinfo").flag("--noheader").flag("--all").flag("--Node").option("--Format", self.delimiter.long_format(&FIELDS))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let records = self.delimiter.records::<{ FIELDS.len() }>(&raw.stdout).map_err(not_understood)?;

@@ -25,6 +25,10 @@ impl RemoteCommand for Partitions {
         line.option("--format", format!("%R{delimiter}%a{delimiter}%D{delimiter}%C{delimiter}"))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let records = self.delimiter.records(&raw.stdout).map_err(|reason| CommandError::Output { program: "sinfo", reason })?;

@@ -87,6 +87,10 @@ impl RemoteCommand for Squeue<'_> {
         self.selection.options(line.option("--Format", self.delimiter.long_format(&FIELDS)))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let records = self.delimiter.records(&raw.stdout).map_err(not_understood)?;

@@ -39,6 +39,10 @@ impl RemoteCommand for QueuedTags<'_> {
         line.option("--Format", self.delimiter.long_format(&["JobArrayID", "Comment"]))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         tagged("squeue", &self.delimiter, self.tag, &raw)
     }
@@ -56,6 +60,10 @@ impl RemoteCommand for AccountedTags<'_> {
         let line = line.option("--format", field).flag("--allocations").option("--user", self.user).option("--state", STATES);
         // The clocks of the login node and of the controller may differ a little.
         line.option("--starttime", format!("uts{}", (self.began - 600).max(1_000_000))).flag("--endtime=now")
+    }
+
+    fn idempotent(&self) -> bool {
+        true
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

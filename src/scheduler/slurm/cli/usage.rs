@@ -28,6 +28,10 @@ impl RemoteCommand for SacctUsage<'_> {
         self.selection.options(self.span.options(line).option("--state", STATES))
     }
 
+    fn idempotent(&self) -> bool {
+        true
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         raw.success()?;
         let mut jobs: Vec<JobUsage> = Vec::new();
