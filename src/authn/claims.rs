@@ -55,6 +55,9 @@ pub(super) fn check_expiry(expires_at: Timestamp, config: &Config, now: Timestam
     Ok(())
 }
 
+/// What issuers call an access token of which no possession of a key has to be proved, in `token_type` and `token_use`.
+const ACCESS_KINDS: [&str; 6] = ["bearer", "access", "access_token", "jwt", "at+jwt", "urn:ietf:params:oauth:token-type:access_token"];
+
 fn check_kind(claims: &Map<String, Value>, header_type: Option<&str>) -> Result<(), AuthnError> {
     // RFC 9068, 2.1 and RFC 8725, 3.11; most providers still write `JWT`, or nothing.
     let header_type = header_type.map(str::to_ascii_lowercase);
@@ -70,6 +73,12 @@ fn check_kind(claims: &Map<String, Value>, header_type: Option<&str>) -> Result<
         Some(kind) if kind.eq_ignore_ascii_case("jwt") || kind.eq_ignore_ascii_case("at+jwt") => marked_access,
         Some(_) => return Err(AuthnError::Invalid("it is another kind of token than an access token")),
     };
+    // RFC 7662, 2.2, and Cognito and Hydra: an introspection answers for refresh tokens too, and a DPoP token has to be proved.
+    let is_access = |kind: &str| ACCESS_KINDS.iter().any(|known| kind.eq_ignore_ascii_case(known));
+    let mut kinds = ["token_type", "token_use"].into_iter().filter_map(|name| claims.get(name)).filter(|kind| !kind.is_null());
+    if kinds.any(|kind| !kind.as_str().is_some_and(is_access)) {
+        return Err(AuthnError::Invalid("it is another kind of token than a bearer access token"));
+    }
     // RFC 7800: the presenter of such a token must prove possession of the key (RFC 8705, RFC 9449). This is not checked here, so these
     // tokens are refused.
     if claims.contains_key("cnf") {

@@ -106,6 +106,12 @@ pub enum FileAccess {
     Exec,
 }
 
+/// What an archive that could not be unpacked whole has done.
+const SOME_PLACED: &str = "other members may be in their places already";
+
+/// What a removal of a tree that could not be removed whole has done.
+const SOME_REMOVED: &str = "it could not be removed whole, and the rest of it may be gone";
+
 /// The file operations on a cluster through one backend.
 #[async_trait]
 pub trait FileSystem: Entries + Contents + Changes + Storage {
@@ -191,12 +197,17 @@ pub enum FilesystemError {
         /// The known reason.
         reason: String,
     },
-    /// Members of an archive may be in their places, but not all are.
-    #[error("{}; other members may be in their places already", .0.public_message())]
-    PartlyPlaced(Box<Self>),
-    /// A change was made, and what is there now could not be looked at.
-    #[error("{}; the change itself was made", .0.public_message())]
-    AfterChange(Box<Self>),
+    /// The operation failed after a part of it was done, or may have been.
+    #[error("{}; {done}", .error.public_message())]
+    Partly {
+        /// Why it failed.
+        error: Box<Self>,
+        /// What was done, in words.
+        done: &'static str,
+    },
+    /// Something uses it, such as a mount, or a server of network files for whom it is open.
+    #[error("{0}: Device or resource busy")]
+    Busy(RemotePath),
     /// A move to another file system whose source could not be removed whole.
     #[error("{0}: it could not be removed whole; its copy at the new name is complete")]
     SourceRemains(RemotePath),
@@ -237,7 +248,7 @@ impl FilesystemError {
             Self::TooSlow { instead, .. } => Some(*instead),
             Self::TooManyEntries { .. } => Some(Alternative::ListInPages),
             Self::Sizeless(_) => Some(Alternative::ReadFromOffset),
-            Self::PartlyPlaced(reason) | Self::AfterChange(reason) => reason.alternative(),
+            Self::Partly { error, .. } => error.alternative(),
             _ => None,
         }
     }
@@ -247,9 +258,10 @@ impl FilesystemError {
         Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
     }
 
-    /// The same error, where members of an archive may be in their places already.
-    fn partly_placed(self) -> Self {
-        Self::PartlyPlaced(Box::new(self))
+    /// The same error, where a part was done, or may have been: `done` says which.
+    #[must_use]
+    pub fn partly(self, done: &'static str) -> Self {
+        Self::Partly { error: Box::new(self), done }
     }
 
     /// The error for creating a file in the directory of `target`.
@@ -289,8 +301,8 @@ impl FilesystemError {
             Self::SourceRemains(found) => Self::SourceRemains(path(found)),
             Self::NoSpace(found) => Self::NoSpace(path(found)),
             Self::NotWritten { path: found, reason } => Self::NotWritten { path: path(found), reason: text(reason) },
-            Self::PartlyPlaced(reason) => Self::PartlyPlaced(Box::new(reason.with_shown_path(hidden, shown))),
-            Self::AfterChange(reason) => Self::AfterChange(Box::new(reason.with_shown_path(hidden, shown))),
+            Self::Partly { error, done } => error.with_shown_path(hidden, shown).partly(done),
+            Self::Busy(found) => Self::Busy(path(found)),
             Self::Incomplete { first, count } => Self::Incomplete { first: path(first), count },
             Self::Command(CommandError::Exit { exit, stderr }) => Self::Command(CommandError::Exit { exit, stderr: text(stderr) }),
             Self::Command(CommandError::Output { program, reason }) => {
@@ -345,8 +357,8 @@ impl Classify for FilesystemError {
             | Self::Digest(_) => Kind::Invalid,
             Self::TooLarge(_) | Self::TooManyEntries { .. } => Kind::TooLarge,
             Self::TooSlow { .. } => Kind::RemoteTimeout,
-            Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
-            Self::PartlyPlaced(reason) | Self::AfterChange(reason) => reason.kind(),
+            Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) | Self::Busy(_) => Kind::Conflict,
+            Self::Partly { error, .. } => error.kind(),
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
             Self::Sftp { .. } => Kind::Internal,
@@ -364,14 +376,14 @@ impl Classify for FilesystemError {
     fn is_final(&self) -> bool {
         match self {
             Self::TooSlow { .. } => true,
-            Self::PartlyPlaced(reason) | Self::AfterChange(reason) => reason.is_final(),
+            Self::Partly { error, .. } => error.is_final(),
             _ => self.wrapped().is_some_and(Classify::is_final),
         }
     }
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::PartlyPlaced(_) | Self::AfterChange(_) | Self::SourceRemains(_) => Some(true),
+            Self::Partly { .. } | Self::SourceRemains(_) => Some(true),
             _ => self.wrapped().and_then(Classify::maybe_effected),
         }
     }

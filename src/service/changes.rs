@@ -155,7 +155,7 @@ pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, Servic
 /// The entry of what was just changed through `files`.
 async fn changed_entry(access: &Access, files: &dyn FileSystem, path: &RemotePath) -> Result<DirectoryEntry, ServiceError> {
     let entry = files.entry(access.principal(), path).await;
-    Ok(entry.map_err(|error| FilesystemError::AfterChange(Box::new(error)))?)
+    Ok(entry.map_err(|error| error.partly("the change itself was made"))?)
 }
 
 /// Refuses a path whose disappearance would take a configured file system with it.

@@ -114,8 +114,11 @@ fn check(access: &Access, registration: Registration) -> Result<Registration, Se
     Ok(registration)
 }
 
-/// The form of an address in the audit trail, without its query, which may contain a secret.
+/// The form of an address in the audit trail, without its query, user name and password, which may contain a secret.
 fn place(registration: &Registration) -> String {
-    let url = &registration.url;
-    url.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect()
+    let url = registration.url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split_once('/').map_or(rest, |(host, _)| host);
+    let known = host.rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[known..]).chars().take(200).collect()
 }

@@ -212,6 +212,14 @@ async fn id_tokens_and_other_kinds_of_tokens_are_refused() {
     for other in [json!({"typ": "ID"}), json!({"typ": "Refresh"}), json!({"typ": "Logout"})] {
         assert!(refusal(&authenticator, &key.sign(&claims(other))).await.contains("another kind of token"));
     }
+    for other in
+        [json!({"token_use": "refresh_token"}), json!({"token_use": "id"}), json!({"token_type": "DPoP"}), json!({"token_type": 1})]
+    {
+        assert!(refusal(&authenticator, &key.sign(&claims(other))).await.contains("another kind of token"));
+    }
+    for access in [json!({"token_use": "access"}), json!({"token_type": "Bearer"}), json!({"token_type": null})] {
+        authenticator.authenticate(&key.sign(&claims(access))).await.unwrap();
+    }
     for kind in ["logout+jwt", "secevent+jwt", "dpop+jwt"] {
         let header = Header { typ: Some(kind.to_owned()), ..key.header(Algorithm::ES256) };
         assert!(refusal(&authenticator, &key.sign_with(&header, &claims(json!({})))).await.contains("another kind of token"));

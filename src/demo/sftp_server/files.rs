@@ -184,6 +184,7 @@ fn read(file: &File, offset: u64, length: u32) -> Result<Response, Refusal> {
 fn space(path: &Path) -> Result<Response, Refusal> {
     let found = rustix::fs::statvfs(path)?;
     let space = FileSystemSpace {
+        is_read_only: found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         block: found.f_frsize,
         blocks: found.f_blocks,
         free: found.f_bfree,

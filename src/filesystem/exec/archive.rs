@@ -9,7 +9,7 @@ use super::errors::classify;
 use super::rights::with_functions;
 use super::script;
 use crate::domain::RemotePath;
-use crate::filesystem::{CompressOptions, Compression, FilesystemError};
+use crate::filesystem::{CompressOptions, Compression, FilesystemError, SOME_PLACED};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: temporary directory, target, directory, name in it, `-L` or `-P`, option of tar for the compression.
@@ -158,7 +158,7 @@ impl PlacementError {
     /// The trait's error.
     pub fn error(self) -> FilesystemError {
         let reason = classify(self.reason, &[&self.place]);
-        if self.is_partial { reason.partly_placed() } else { reason }
+        if self.is_partial { reason.partly(SOME_PLACED) } else { reason }
     }
 }
 

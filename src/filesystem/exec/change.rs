@@ -16,6 +16,45 @@ pub struct ChangeCommand<'a> {
 /// Parameter: path.
 const REMOVE_HIDDEN: &str = r#"[ -L "$1" ] || chmod -R u+rwx -- "$1" 2>/dev/null; exec rm -r --interactive=never -- "$1""#;
 
+/// Removes a path, which may be a directory with its content. Not -f, for which a path that does not exist is no error.
+pub struct Remove<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+}
+
+/// How a removal ended.
+pub enum Removal {
+    Whole,
+    /// A directory, of which this was not removed; the rest of it may be gone.
+    Partly(CommandError),
+}
+
+/// The exit status of [`REMOVE`] for a directory that was not removed whole.
+const NOT_WHOLE: u32 = 3;
+
+/// Parameter: path. Of a directory that cannot be read, nothing was removed.
+const REMOVE: &str = r#"rm -r --interactive=never -- "$1" && exit; s=$?
+[ -L "$1" ] || [ ! -d "$1" ] || [ ! -r "$1" ] || [ ! -x "$1" ] || exit 3; exit "$s""#;
+
+impl RemoteCommand for Remove<'_> {
+    type Output = Removal;
+
+    fn command_line(&self) -> CommandLine {
+        script(self.seconds, REMOVE).arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        false
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Removal, CommandError> {
+        if raw.exit == NOT_WHOLE {
+            return Ok(Removal::Partly(CommandError::exit(&raw)));
+        }
+        raw.success().map(|()| Removal::Whole)
+    }
+}
+
 /// The changes.
 pub enum What<'a> {
     Mode(&'a FileMode),
@@ -29,7 +68,6 @@ pub enum What<'a> {
     /// With these permissions.
     MakeDirectoryWithMode(u32),
     LinkTo(&'a RemotePath),
-    Remove,
     /// Removes something of our own that never got to its place, also directories that their owner may not write to.
     RemoveHidden,
     Touch,
@@ -52,8 +90,6 @@ impl RemoteCommand for ChangeCommand<'_> {
             What::MakeDirectoryWithMode(mode) => line.flag("mkdir").option("--mode", format!("{:03o}", mode & 0o777)).flag("--"),
             What::LinkTo(target) => line.flag("ln -s -T --").arg(target.as_bytes()),
             What::Touch => script(self.seconds, TOUCH),
-            // Not -f, for which a path that does not exist is no error.
-            What::Remove => line.flag("rm -r --interactive=never --"),
             What::RemoveHidden => script(self.seconds, REMOVE_HIDDEN),
         };
         line.arg(self.path.as_bytes())

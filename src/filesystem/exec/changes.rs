@@ -4,13 +4,14 @@ use async_trait::async_trait;
 
 use super::CommandFiles;
 use super::archive::{CheckArchiveTarget, Pack, Unpack};
-use super::change::What;
+use super::change::{Removal, Remove, What};
 use super::copy::{Copy, Move};
+use super::errors::not_removed;
 use super::rights::SetDirectory;
 use crate::domain::{Alternative, FileMode, Principal, RemotePath};
 use crate::error::Classify;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
-use crate::filesystem::{Changes, CompressOptions, Compression, CopyOptions, FilesystemError};
+use crate::filesystem::{Changes, CompressOptions, Compression, CopyOptions, FilesystemError, SOME_PLACED, SOME_REMOVED};
 use crate::ssh::CommandError;
 
 #[async_trait]
@@ -50,7 +51,10 @@ impl Changes for CommandFiles {
     }
 
     async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
-        self.change(principal, path, What::Remove).await
+        match self.run(principal, &[path], &Remove { seconds: self.seconds(), path }).await? {
+            Removal::Whole => Ok(()),
+            Removal::Partly(error) => Err(not_removed(error, path).partly(SOME_REMOVED)),
+        }
     }
 
     async fn compress(
@@ -94,7 +98,7 @@ impl Changes for CommandFiles {
         self.sweep_into(principal, target);
         match unpacked {
             Ok(placed) => placed.map_err(|failed| failed.error().with_shown_path(&temporary, target)),
-            Err(error @ FilesystemError::TooSlow { .. }) => Err(error.partly_placed()),
+            Err(error @ FilesystemError::TooSlow { .. }) => Err(error.partly(SOME_PLACED)),
             Err(error) => Err(error),
         }
     }

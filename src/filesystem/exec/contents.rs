@@ -19,7 +19,7 @@ use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions,
-    PlaceOptions, Placed, UploadOptions, regular,
+    PlaceOptions, Placed, SOME_PLACED, UploadOptions, regular,
 };
 use crate::ssh::CommandError;
 
@@ -224,7 +224,7 @@ impl CommandFiles {
             let merge = Merge { seconds: self.long_seconds(), unpacked: folder, target, begun };
             match self.run_long(principal, &[folder, target], &merge).await {
                 Ok(placed) => placed.map_err(PlacementError::error)?,
-                Err(error @ FilesystemError::Command(CommandError::Exit { exit: 124, .. })) => return Err(error.partly_placed()),
+                Err(error @ FilesystemError::Command(CommandError::Exit { exit: 124, .. })) => return Err(error.partly(SOME_PLACED)),
                 Err(error) => return Err(error),
             }
             Ok(Placed::Replaced)

@@ -15,6 +15,14 @@ pub fn classify(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
     stderr.lines().find_map(|line| line_error(line, paths)).unwrap_or_else(|| unclassified(error))
 }
 
+/// The error for a directory of which `rm` names what it could not remove.
+pub fn not_removed(error: CommandError, path: &RemotePath) -> FilesystemError {
+    let CommandError::Exit { stderr, .. } = &error else { return unclassified(error) };
+    let named = stderr.lines().find_map(|line| line.split_once("cannot remove '")?.1.rsplit_once("': ")).map(|(name, _)| name);
+    let within = named.and_then(|name| RemotePath::from_text(name).ok()).filter(|name| name.is_within(path));
+    classify(error, &[within.as_ref().unwrap_or(path)])
+}
+
 fn unclassified(error: CommandError) -> FilesystemError {
     match error {
         CommandError::Transport(error) => error.into(),
@@ -54,6 +62,7 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         }
         "Operation not permitted" => return Some(FilesystemError::NotPermitted(path)),
         "File exists" => return Some(FilesystemError::Exists(path)),
+        "Device or resource busy" => return Some(FilesystemError::Busy(path)),
         "Not a directory" => return wrong("Not a directory"),
         "Is a directory" => return wrong("Is a directory"),
         "Directory not empty" => return wrong("Directory not empty"),

@@ -50,14 +50,20 @@ pub struct CommandFiles {
     pub(super) placing: Arc<PlacingLocks>,
 }
 
-/// The start of every command: limited in time where it runs, and in the C locale.
+/// The start of every command: limited in time where it runs, and in the C locale. It stays in the process group that sshd sends signals to, so
+/// that it ends when its caller leaves.
 fn command(seconds: u64) -> CommandLine {
-    CommandLine::new("timeout").number(seconds).flag("env LC_ALL=C")
+    limited("timeout --foreground", seconds)
 }
 
-/// A program for `sh`, as [`command`]; its parameters follow.
+/// A program for `sh`, as [`command`]; its parameters follow. `timeout` takes the place of the shell, and so leads that process group: at the limit
+/// it ends all that the program has started.
 fn script(seconds: u64, program: impl AsRef<[u8]>) -> CommandLine {
-    command(seconds).flag("sh -c").arg(program).flag("sh")
+    limited("exec timeout", seconds).flag("sh -c").arg(program).flag("sh")
+}
+
+fn limited(timeout: &'static str, seconds: u64) -> CommandLine {
+    CommandLine::new(timeout).number(seconds).flag("env LC_ALL=C")
 }
 
 impl CommandFiles {

@@ -7,7 +7,7 @@ use super::listing::not_understood;
 use super::{CommandFiles, command, script};
 use crate::domain::{AclEntry, AclTag, Identity, Principal, Quota, QuotaHolder, QuotaUse, RemotePath, Space, bytes_to_text};
 use crate::filesystem::{FilesystemError, Storage};
-use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 #[async_trait]
 impl Storage for CommandFiles {
@@ -33,9 +33,7 @@ impl Storage for CommandFiles {
 /// The error for a program that the site may not have.
 fn absent(error: FilesystemError, reason: &'static str) -> FilesystemError {
     match error {
-        FilesystemError::Command(CommandError::Exit { exit: 126 | 127, .. }) | FilesystemError::Transport(TransportError::Refused(_)) => {
-            FilesystemError::Unsupported(reason)
-        }
+        FilesystemError::Command(CommandError::Exit { exit: 126 | 127, .. }) => FilesystemError::Unsupported(reason),
         error => error,
     }
 }

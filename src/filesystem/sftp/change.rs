@@ -7,10 +7,10 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::listing::read_directory;
-use super::protocol::{Attributes, Request, Status};
+use super::protocol::{Attributes, NameEntry, Request, Status};
 use super::session::{Failure, Session};
 use crate::domain::{FileType, RemotePath};
-use crate::filesystem::FilesystemError;
+use crate::filesystem::{FilesystemError, SOME_REMOVED};
 
 /// The number of entries that are removed concurrently, on each level of a tree.
 const CONCURRENT_REMOVALS: usize = 16;
@@ -123,22 +123,30 @@ pub fn remove_tree<'a>(session: &'a Arc<Session>, path: RemotePath, depth: usize
         if depth > MAX_DEPTH {
             return Err(FilesystemError::Invalid(format!("{path}: the tree is too deep to be removed")));
         }
-        stream::iter(read_directory(session, &path).await?)
-            .map(|entry| {
-                let path = path.join(&entry.name);
-                async move {
-                    let is_directory = entry.attributes.file_type() == FileType::Directory;
-                    let removed = match is_directory {
-                        true => return remove_tree(session, path, depth + 1).await,
-                        false => session.command(&Request::Remove { path: bytes(&path) }).await,
-                    };
-                    removed.map_err(|failure| filesystem_error(&path, failure))
-                }
-            })
-            .buffer_unordered(CONCURRENT_REMOVALS)
-            .try_collect::<()>()
-            .await?;
-        session.command(&Request::Rmdir { path: bytes(&path) }).await.map_err(|failure| filesystem_error(&path, failure))
+        let entries = read_directory(session, &path).await?;
+        let removed = remove_entries(session, &path, entries, depth).await;
+        // The error of the whole tree, once.
+        if depth == 0 { removed.map_err(|error| error.partly(SOME_REMOVED)) } else { removed }
     }
     .boxed()
+}
+
+/// Removes what is in a directory, then the directory.
+async fn remove_entries(session: &Arc<Session>, path: &RemotePath, entries: Vec<NameEntry>, depth: usize) -> Result<(), FilesystemError> {
+    stream::iter(entries)
+        .map(|entry| {
+            let path = path.join(&entry.name);
+            async move {
+                let is_directory = entry.attributes.file_type() == FileType::Directory;
+                let removed = match is_directory {
+                    true => return remove_tree(session, path, depth + 1).await,
+                    false => session.command(&Request::Remove { path: bytes(&path) }).await,
+                };
+                removed.map_err(|failure| filesystem_error(&path, failure))
+            }
+        })
+        .buffer_unordered(CONCURRENT_REMOVALS)
+        .try_collect::<()>()
+        .await?;
+    session.command(&Request::Rmdir { path: bytes(path) }).await.map_err(|failure| filesystem_error(path, failure))
 }

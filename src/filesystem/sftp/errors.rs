@@ -81,14 +81,27 @@ pub async fn not_written(session: &Session, path: &RemotePath, failure: Failure)
 
 /// True when the server says that the file system that holds `path` has no room for one more block, or file.
 async fn is_full(session: &Session, path: &RemotePath) -> bool {
+    let needed = u64::from(session.write_block());
+    let is_full = |space: FileSystemSpace| space.available.saturating_mul(space.block) < needed || space.files > 0 && space.files_free == 0;
+    space_around(session, path).await.is_some_and(is_full)
+}
+
+/// The reason of a plain failure, if it is that nothing can be changed on the file system that holds `path`.
+pub async fn read_only(session: &Session, path: &RemotePath) -> Option<FilesystemError> {
+    let is_read_only = space_around(session, path).await?.is_read_only;
+    is_read_only.then(|| FilesystemError::Invalid(format!("{path}: Read-only file system")))
+}
+
+/// The file system that holds the directory of `path`, if the server tells of it.
+async fn space_around(session: &Session, path: &RemotePath) -> Option<FileSystemSpace> {
     if !session.capabilities().statvfs {
-        return false;
+        return None;
     }
     let directory = path.parent().unwrap_or_else(|| path.clone());
-    let Ok(Response::ExtendedReply { data }) = session.request(&Request::Statvfs { path: bytes(&directory) }).await else { return false };
-    let needed = u64::from(session.write_block());
-    FileSystemSpace::decode(data)
-        .is_ok_and(|space| space.available.saturating_mul(space.block) < needed || space.files > 0 && space.files_free == 0)
+    match session.request(&Request::Statvfs { path: bytes(&directory) }).await {
+        Ok(Response::ExtendedReply { data }) => FileSystemSpace::decode(data).ok(),
+        _ => None,
+    }
 }
 
 /// The path's bytes as a field of a request.

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::errors::read_only;
 use super::protocol::{Request, Response, Status};
 use super::session::{Failure, Session};
 use crate::domain::{FileType, RemotePath};
@@ -16,6 +17,9 @@ pub const MAX_LINKS: u32 = 40;
 /// The maximum number of requests for one path.
 const MAX_REQUESTS: u32 = 200;
 
+/// OpenSSH's words for every error that has no status of its own.
+const FAILURE: &str = "Failure";
+
 const NOT_A_DIRECTORY: &str = "Not a directory";
 const TOO_MANY_LINKS: &str = "Too many levels of symbolic links";
 
@@ -24,6 +28,8 @@ pub async fn explained<T>(session: &Session, result: Result<T, FilesystemError>)
     let (path, is_directory) = match &result {
         Err(FilesystemError::NotFound(path)) => (path.clone(), false),
         Err(FilesystemError::NoDirectory(path)) => (path.clone(), true),
+        Err(FilesystemError::Sftp { path, message }) if message == FAILURE => return read_only(session, path).await.map_or(result, Err),
+        Err(FilesystemError::NotWritten { path, .. }) => return read_only(session, path).await.map_or(result, Err),
         _ => return result,
     };
     match reason(session, &path, is_directory).await {

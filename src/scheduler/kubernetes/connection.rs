@@ -16,7 +16,7 @@ use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use kube::api::{AttachParams, DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{Request, WatchEvent};
 use kube::{Client, client};
 use serde::de::DeserializeOwned;
@@ -68,7 +68,10 @@ impl Selection<'_> {
 pub enum SetupError {
     /// The kubeconfig cannot be read.
     #[error("kubeconfig_file cannot be used")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
+    Kubeconfig(#[source] KubeconfigError),
+    /// The kubeconfig is not one. Its text, which has secrets, is in no message.
+    #[error("kubeconfig_file is no kubeconfig in YAML{0}")]
+    NoKubeconfig(String),
     /// There is no service account.
     #[error("this is no pod with a service account, and kubeconfig_file is not given")]
     InCluster(#[from] kube::config::InClusterError),
@@ -81,6 +84,18 @@ pub enum SetupError {
     /// TLS or the credentials cannot be set up.
     #[error("the connection to the API server cannot be set up")]
     Client(#[source] Box<kube::Error>),
+}
+
+impl From<KubeconfigError> for SetupError {
+    fn from(error: KubeconfigError) -> Self {
+        match error {
+            KubeconfigError::Parse(error) => {
+                let place = error.location().map(|place| format!(": line {}, column {}", place.line(), place.column()));
+                Self::NoKubeconfig(place.unwrap_or_default())
+            }
+            error => Self::Kubeconfig(error),
+        }
+    }
 }
 
 /// In whose name a request is made.

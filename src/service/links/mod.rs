@@ -132,6 +132,12 @@ impl Links {
     /// # Errors
     /// If the store does not answer, or is full.
     pub(super) async fn add(&self, link: StoredLink) -> Result<Option<(Link, Secret)>, StoreError> {
+        // So that of several at once not each takes the last place.
+        let user = format!("shares/{}", link.requester.username);
+        self.alone(user, async { self.add_alone(link).await }).await
+    }
+
+    async fn add_alone(&self, link: StoredLink) -> Result<Option<(Link, Secret)>, StoreError> {
         let max = self.0.config.max_per_user;
         let known = self.0.store.list(SHARE, link.requester.username.as_str()).await?;
         let known_count = known.len();
@@ -170,7 +176,7 @@ impl Links {
     /// # Errors
     /// If the store does not answer.
     pub(super) async fn revoke(&self, user: &Username, system: &SystemName, id: &str) -> Result<bool, StoreError> {
-        self.alone(id, async {
+        self.alone(format!("share/{id}"), async {
             let found = self.get(id).await?.filter(|link| link.requester.username == *user && link.system == *system);
             if found.is_none() {
                 return Ok(false);
@@ -198,7 +204,7 @@ impl Links {
     /// # Errors
     /// If the store does not answer, or is full.
     pub(super) async fn count(&self, id: &str) -> Result<bool, StoreError> {
-        self.alone(id, async {
+        self.alone(format!("share/{id}"), async {
             let Some(mut link) = self.get(id).await?.filter(StoredLink::is_usable) else { return Ok(false) };
             link.uses += 1;
             self.put(id, &link).await?;
@@ -207,10 +213,10 @@ impl Links {
         .await
     }
 
-    /// Works with the lease of a link, which is given back also where the client leaves.
-    async fn alone(&self, id: &str, work: impl Future<Output = Result<bool, StoreError>>) -> Result<bool, StoreError> {
-        let lease = Leased::take(&self.0.store, format!("share/{id}"), LEASE_TIME, LEASE_WAIT).await?;
-        let lease = lease.ok_or_else(|| StoreError::Unavailable("the lease of a link was not to be had".into()))?;
+    /// Works with a lease, which is given back also where the client leaves.
+    async fn alone<T>(&self, name: String, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let lease = Leased::take(&self.0.store, name, LEASE_TIME, LEASE_WAIT).await?;
+        let lease = lease.ok_or_else(|| StoreError::Unavailable("other requests are working on the same share links".into()))?;
         let outcome = work.await;
         lease.release().await?;
         outcome
@@ -248,7 +254,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.path().to_owned(), ..SqliteConfig::default() }));
         let links = Links::new(store, Config { key: "k".repeat(32).into(), max_time: 60, max_uses: 5, max_per_user: 3 });
-        let left = tokio::time::timeout(Duration::from_millis(500), links.alone("a", std::future::pending())).await;
+        let left = tokio::time::timeout(
+            Duration::from_millis(500),
+            links.alone("share/a".to_owned(), std::future::pending::<Result<bool, StoreError>>()),
+        )
+        .await;
         assert!(left.is_err());
         // The next one waits for two seconds, and the lease would last for ten.
         assert!(!links.count("a").await.expect("the lease is to be had"));

@@ -19,6 +19,7 @@ on_each_site!(
     what_is_missing_or_of_the_wrong_kind_is_said_so,
     a_path_through_a_file_or_a_loop_of_links_says_so,
     what_is_forbidden_is_said_so,
+    a_tree_that_cannot_be_removed_whole_is_not_said_to_be_as_it_was,
     a_file_in_a_directory_that_is_closed_is_not_replaced,
     a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one,
     nothing_waits_for_the_other_end_of_a_named_pipe,
@@ -156,6 +157,36 @@ async fn what_is_forbidden_is_said_so(site: Site) {
     assert!(matches!(foreign, FilesystemError::NotPermitted(_)), "{foreign:?}");
     fs::set_permissions(site.local("closed"), fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(site.names(), [&b"closed"[..], b"file"]);
+}
+
+/// What can be removed is gone: the error says so, and names what is still there.
+async fn a_tree_that_cannot_be_removed_whole_is_not_said_to_be_as_it_was(site: Site) {
+    if was_run_as_nobody() {
+        return;
+    }
+    for directory in ["tree/a", "tree/closed", "up/tree/a"] {
+        fs::create_dir_all(site.local(directory)).unwrap();
+    }
+    for file in ["tree/a/gone", "tree/closed/kept", "up/tree/a/gone"] {
+        site.write(file, "");
+    }
+    for closed in ["tree/closed", "up"] {
+        fs::set_permissions(site.local(closed), fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    let outcomes = [("tree", "tree/closed/kept", "tree/a/gone"), ("up/tree", "up/tree", "up/tree/a/gone")]
+        .map(|(path, named, gone)| (site.path(path), site.path(named), site.local(gone)));
+    for (path, named, gone) in outcomes {
+        let error = site.files.remove(&site.user, &path).await.unwrap_err();
+        let said = error.to_string();
+        assert!(said.starts_with(&format!("{named}: Permission denied")), "{said}");
+        // A directory in one that is closed is refused as a whole over SFTP.
+        assert_eq!((error.kind(), error.maybe_effected()), (Kind::Forbidden, (!gone.exists()).then_some(true)), "{error:?}");
+        assert_eq!(said.contains("may be gone"), !gone.exists(), "{said}");
+    }
+    assert!(site.local("tree/closed/kept").exists() && !site.local("tree/a/gone").exists());
+    for closed in ["tree/closed", "up"] {
+        fs::set_permissions(site.local(closed), fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 /// A file that may be written to, in a directory that may not: each way in says that it is the directory, and changes nothing.

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use goldcrest::domain::RemotePath;
+use goldcrest::filesystem::{Changes, CommandFiles, CompressOptions, Contents, Settings};
 use goldcrest::ssh::{CommandLine, Exec, LaneKind, Lanes, Transport, TransportError};
 use rustix::process::Signal;
 
@@ -213,4 +216,33 @@ async fn closing_the_lanes_leaves_no_shell_behind() {
     let kept = shell(&lanes, &user).await;
     lanes.close().await;
     wait_for(PATIENCE, || is_gone(kept)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_file_operation_that_nobody_waits_for_nothing_runs_on() {
+    let Some((sshd, lanes, user)) = server("") else { return };
+    let (user, folder) = (principal(&user), sshd.directory.path());
+    let sparse = folder.join("sparse");
+    std::fs::File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
+    let path = |path: &std::path::Path| RemotePath::from_text(path.to_str().unwrap()).unwrap();
+    let running = || {
+        let commands = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        let words = |command: Vec<u8>| String::from_utf8_lossy(&command).replace('\0', " ");
+        commands.map(words).filter(|command| command.contains(sparse.to_str().unwrap())).count()
+    };
+    // Commands with limits of their own have channels of their own; others run in a kept shell.
+    for copy_timeout in [Duration::from_secs(600), Duration::from_secs(4)] {
+        let files = CommandFiles::new(lanes.clone(), Settings { copy_timeout, ..Settings::default() });
+        let (source, target, options) = (path(&sparse), path(&folder.join("packed")), CompressOptions::default());
+        let operations =
+            [files.checksum(&user, &source).map(drop).boxed(), files.compress(&user, &source, &target, &options).map(drop).boxed()];
+        for operation in operations {
+            let mut operation = operation;
+            while running() == 0 {
+                assert!(tokio::time::timeout(Duration::from_millis(50), &mut operation).await.is_err(), "it has ended");
+            }
+            drop(operation);
+            wait_for(PATIENCE, || running() == 0).await;
+        }
+    }
 }

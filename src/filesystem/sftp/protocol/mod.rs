@@ -145,7 +145,7 @@ impl ServerLimits {
     }
 }
 
-/// The result of `statvfs(3)`, from a [`STATVFS`] reply, without the flags.
+/// The result of `statvfs(3)`, from a [`STATVFS`] reply; of its flags, one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileSystemSpace {
     /// The unit of the blocks below, in bytes.
@@ -160,7 +160,12 @@ pub struct FileSystemSpace {
     pub files: u64,
     /// Files that it can still hold.
     pub files_free: u64,
+    /// Whether nothing can be changed.
+    pub is_read_only: bool,
 }
+
+/// The flag `SSH2_FXE_STATVFS_ST_RDONLY` of OpenSSH's PROTOCOL, 4.5.
+const STATVFS_READ_ONLY: u64 = 1;
 
 impl FileSystemSpace {
     /// Reads the reply's data.
@@ -170,16 +175,18 @@ impl FileSystemSpace {
     pub fn decode(data: Bytes) -> Result<Self, Malformed> {
         let mut fields = Fields(data);
         let _preferred_block = fields.u64()?;
-        let space = Self {
+        let mut space = Self {
             block: fields.u64()?,
             blocks: fields.u64()?,
             free: fields.u64()?,
             available: fields.u64()?,
             files: fields.u64()?,
             files_free: fields.u64()?,
+            is_read_only: false,
         };
-        // The files that are free to others than root, an id, flags, and the longest name follow.
-        (0..4).try_for_each(|_| fields.u64().map(drop))?;
+        // The files that are free to others than root, an id, flags, and the longest name.
+        let (_, _, flags, _) = (fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?);
+        space.is_read_only = flags & STATVFS_READ_ONLY != 0;
         Ok(space)
     }
 
@@ -187,7 +194,7 @@ impl FileSystemSpace {
     pub fn encode(&self) -> Bytes {
         let mut buffer = BytesMut::with_capacity(88);
         let numbers = [self.block, self.block, self.blocks, self.free, self.available, self.files, self.files_free, self.files_free];
-        numbers.into_iter().chain([0, 0, 255]).for_each(|value| buffer.put_u64(value));
+        numbers.into_iter().chain([0, u64::from(self.is_read_only) * STATVFS_READ_ONLY, 255]).for_each(|value| buffer.put_u64(value));
         buffer.freeze()
     }
 }
