@@ -123,6 +123,12 @@ impl Cache {
         self.count();
     }
 
+    /// Stores what was queried, so that a watch that begins with an older list does not answer with less than was answered before.
+    pub(super) fn learn(&self, jobs: &[KubernetesJob], pods: &[Pod]) {
+        jobs.iter().for_each(|job| drop(self.jobs.put(job.clone())));
+        pods.iter().for_each(|pod| drop(self.pods.put(pod.clone())));
+    }
+
     /// Drops a Job that Goldcrest itself has removed. Nothing is shown of it.
     pub(super) fn forget(&self, namespace: &str, name: &str) {
         self.removed.hide(namespace, name);
@@ -370,5 +376,28 @@ struct OnDrop<F: Fn()>(F);
 impl<F: Fn()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_watch_that_begins_with_an_older_list_does_not_take_back_what_was_queried() {
+        let pod = |version: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"namespace": "jane", "name": "sim-1-x", "resourceVersion": version}})).unwrap()
+        };
+        let cache = Cache::new();
+        cache.learn(&[], &[pod("12")]);
+        cache.pods.replace(vec![pod("7")], "9");
+        cache.pods.set_current(true);
+        let known = cache.pods.read("jane", |_| true).unwrap();
+        assert_eq!(known.iter().map(|pod| pod.metadata.resource_version.as_deref()).collect::<Vec<_>>(), [Some("12")]);
+        // What a newer list lacks is there no more.
+        cache.pods.replace(Vec::new(), "13");
+        assert!(cache.pods.read("jane", |_| true).unwrap().is_empty());
     }
 }

@@ -105,6 +105,7 @@ impl Jobs {
         jobs: Vec<KubernetesJob>,
         pods: Vec<Pod>,
     ) -> Result<Observed, SchedulerError> {
+        self.cache.learn(&jobs, &pods);
         let observed = Observed::new(shared(jobs), shared(pods));
         if !observed.lacks_pods() {
             return Ok(observed);
