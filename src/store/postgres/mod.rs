@@ -49,6 +49,11 @@ impl Postgres {
         Ok(Self { database: Database::new(config)?, watchers: StreamWatchers::default(), status: Arc::default() })
     }
 
+    /// The hosts and the name of a database, without the user and the password.
+    pub fn place(config: &PostgresConfig) -> String {
+        database::place(config)
+    }
+
     /// Runs an operation on a connection, within its time.
     async fn perform<T>(&self, changes: bool, operation: impl AsyncFnOnce(&mut Object) -> Result<T, Failed>) -> Result<T, StoreError> {
         let limit = self.database.timeout;
