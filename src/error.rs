@@ -144,6 +144,12 @@ pub fn certificate_in_words(message: String) -> String {
             "no authority that is trusted here has issued the server's certificate (UnknownIssuer): the environment variable SSL_CERT_FILE names a \
              file with the certificates of a private one",
         ),
+        (
+            "UnsupportedSignatureAlgorithm",
+            "the signature of the server's certificate cannot be checked: if it is self-signed, or of a private authority, the environment variable \
+             SSL_CERT_FILE names a file with the authority's certificate; else it has a kind of signature that is not supported \
+             (UnsupportedSignatureAlgorithm)",
+        ),
     ];
     let found = meanings.into_iter().find(|(name, _)| message.contains(name));
     found.map_or(message, |(_, words)| words.to_owned())
@@ -162,7 +168,15 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Recurring;
+    use super::{Recurring, certificate_in_words};
+
+    #[test]
+    fn the_names_of_the_tls_library_are_told_in_words() {
+        let name = "UnsupportedSignatureAlgorithmForPublicKeyContext { signature_algorithm_id: [6], public_key_algorithm_id: [5] }";
+        let words = certificate_in_words(format!("invalid peer certificate: {name}"));
+        assert!(words.contains("SSL_CERT_FILE") && !words.contains("algorithm_id"), "{words}");
+        assert_eq!(certificate_in_words("connection reset".to_owned()), "connection reset");
+    }
 
     #[test]
     fn a_failure_is_news_when_it_begins_when_it_is_another_and_after_it_has_ended() {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::AuthnError;
 use super::usernames::{self, UsernamePattern};
-use crate::domain::Secret;
+use crate::domain::{Secret, Username};
 use crate::rest::TokenEndpointAuthMethod;
 
 /// Verification of bearer tokens.
@@ -155,6 +156,14 @@ impl Config {
     /// Whether JSON Web Tokens are accepted.
     pub fn accepts_jwts(&self) -> bool {
         self.validators.iter().any(|validator| matches!(validator, ValidatorConfig::Jwt))
+    }
+
+    /// Why a token with this user name is refused, if it is.
+    pub fn refusal_of(&self, username: &Username) -> Option<&'static str> {
+        match usernames::check(username, &self.refused_usernames, self.username_pattern.as_ref()) {
+            Err(AuthnError::Username { reason, .. }) => Some(reason),
+            _ => None,
+        }
     }
 }
 

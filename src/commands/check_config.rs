@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use super::check_connections;
 use crate::authn::{self, ValidatorConfig};
 use crate::config::{self, Config, Problem};
+use crate::http::ReloadTrigger;
 use crate::rest::Url;
 use crate::telemetry::LogFormat;
 use crate::transfer::DataTransfer;
 use crate::transfer::streamer::Endpoint;
-use crate::{authz, cluster, credentials};
+use crate::{authz, cluster, credentials, store};
 
 /// The arguments of `goldcrest check-config`.
 #[derive(clap::Args)]
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
 /// Prints mistakes and warnings to standard error, what was understood to standard output.
 pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
     let name = arguments.file.config.display();
-    match config::load(&arguments.file.config, super::environment()) {
+    match config::examine(&arguments.file.config, super::environment()) {
         Ok(loaded) if arguments.strict && !loaded.warnings.is_empty() => {
             for warning in &loaded.warnings {
                 // It is not ignored here.
@@ -104,6 +105,7 @@ fn summary(config: &Config) -> String {
     ];
     lines.extend(authentication.validators.iter().flat_map(|validator| validator_summary(authentication, validator)));
     lines.push(("authorization".to_owned(), authorization));
+    lines.extend(state_summary(config).into_iter().map(|(label, value)| (label.to_owned(), value)));
     lines.push(("SSH keys".to_owned(), keys_summary(&config.ssh_credentials)));
     lines.extend(config.clusters.iter().map(|cluster| (format!("cluster {}", cluster.name), cluster_summary(cluster))));
     let width = lines.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
@@ -112,6 +114,44 @@ fn summary(config: &Config) -> String {
         let _ = writeln!(text, "  {label:width$}  {value}");
         text
     })
+}
+
+/// What the site has beyond the least, where it is configured.
+fn state_summary(config: &Config) -> Vec<(&'static str, String)> {
+    let server = &config.server;
+    let shares = config.shares.as_ref().map(|shares| {
+        format!(
+            "up to {} of a user, for up to {} s and {}",
+            shares.max_per_user,
+            shares.max_time,
+            count(usize::try_from(shares.max_uses).unwrap_or(usize::MAX), "download")
+        )
+    });
+    let webhooks = config.webhooks.as_ref().map(|webhooks| {
+        let inside = match webhooks.allowed_networks.len() {
+            0 => String::new(),
+            number => format!(" and those of {}", count(number, "network")),
+        };
+        let plain = if webhooks.allow_http { ", also over http" } else { "" };
+        format!("up to {} of a user on a system, to public addresses{inside}{plain}", webhooks.max_per_user)
+    });
+    [
+        ("store", config.store.as_ref().map(store_summary)),
+        ("share links", shares),
+        ("webhooks", webhooks),
+        ("reload", (server.reload == ReloadTrigger::Watch).then(|| "at SIGHUP, and when the files change".to_owned())),
+        ("maintenance", server.maintenance().map(|maintenance| maintenance.message)),
+    ]
+    .into_iter()
+    .filter_map(|(label, value)| Some((label, value?)))
+    .collect()
+}
+
+fn store_summary(config: &store::Config) -> String {
+    match config {
+        store::Config::Sqlite(config) => format!("SQLite, in {}", config.state_dir.display()),
+        store::Config::Postgres(config) => format!("PostgreSQL, at {}", store::Postgres::place(config)),
+    }
 }
 
 /// A kind of tokens that is accepted.
@@ -177,7 +217,13 @@ fn cluster_summary(cluster: &cluster::Config) -> String {
     };
     let own = cluster.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref());
     let keys = own.map(|own| format!(", SSH keys {}", keys_summary(own))).unwrap_or_default();
-    format!("{scheduler}, {reached}, {folders}, {probes}{keys}")
+    let commands = cluster.commands.as_ref().map(|commands| format!(", commands by {}", count(commands.allow.len(), "pattern")));
+    let templates = match cluster.job_templates.len() {
+        0 => String::new(),
+        number => format!(", {}", count(number, "job template")),
+    };
+    let maintenance = if cluster.maintenance().is_some() { ", under maintenance" } else { "" };
+    format!("{scheduler}, {reached}, {folders}, {probes}{keys}{}{templates}{maintenance}", commands.unwrap_or_default())
 }
 
 /// A URL as it may be shown: without a query.

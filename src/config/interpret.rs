@@ -22,6 +22,10 @@ pub(super) struct Interpreter {
     problems: Vec<Problem>,
     /// The number of problems after the walk: a rule does not report a key again that has one of these.
     walked: usize,
+    /// The keys of the top level.
+    top: Vec<String>,
+    /// Whether passphrases are tried, which takes a moment for each.
+    pub(super) is_thorough: bool,
     warnings: Vec<Problem>,
     origins: HashMap<String, Origin>,
     /// The files that secrets were read from, by their keys.
@@ -62,13 +66,14 @@ impl Sections {
 }
 
 impl Interpreter {
-    pub(super) fn new(problems: Vec<Problem>, warnings: Vec<Problem>) -> Self {
+    pub(super) fn new(problems: Vec<Problem>, warnings: Vec<Problem>, is_thorough: bool) -> Self {
         let (secret_files, open_files) = (HashMap::new(), HashSet::new());
-        Self { problems, walked: 0, warnings, origins: HashMap::new(), secret_files, open_files }
+        Self { problems, walked: 0, top: Vec::new(), is_thorough, warnings, origins: HashMap::new(), secret_files, open_files }
     }
 
     /// Walks the whole document.
     pub(super) fn interpret(&mut self, root: &Node, schema: &Json) -> Sections {
+        self.top = schema.get("properties").and_then(Json::as_object).into_iter().flat_map(Map::keys).cloned().collect();
         let document = self.value(root, schema, "").filter(Json::is_object);
         self.walked = self.problems.len();
         Sections(document.unwrap_or_else(|| Json::Object(Map::new())))
@@ -221,9 +226,14 @@ impl Interpreter {
             return;
         }
         let named = schema.get("properties").and_then(Json::as_object).into_iter().flat_map(Map::keys).map(String::as_str);
-        let nearest = nearest_name(&snake_case(written), named.chain(keys.iter().copied()));
-        let nearest = nearest.map(str::to_owned).or_else(|| nested(schema, &snake_case(written)));
-        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let name = snake_case(written);
+        let nearest = nearest_name(&name, named.chain(keys.iter().copied()));
+        let nearest = nearest.map(str::to_owned).or_else(|| nested(schema, &name));
+        let hint = match nearest {
+            _ if self.top.contains(&name) => format!("; `{name}` stands at the top level, outside of every section"),
+            Some(known) => format!("; did you mean `{known}`?"),
+            None => String::new(),
+        };
         let unknown = |word: &str| Problem::new(child_path, format!("{word}{hint}")).at(Some(&child.origin));
         match others {
             Some(_) if keys.is_empty() => self.problems.push(unknown("unknown key")),

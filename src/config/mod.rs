@@ -117,7 +117,16 @@ pub struct Loaded {
 /// Every mistake that was found.
 pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
     let root = read_file(path).map_err(|problem| ConfigError { problems: vec![problem], warnings: Vec::new() })?;
-    assemble(root, env)
+    assemble(root, env, false)
+}
+
+/// As [`load`], and tries what takes a moment for each user: the passphrases of their keys.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn examine(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+    let root = read_file(path).map_err(|problem| ConfigError { problems: vec![problem], warnings: Vec::new() })?;
+    assemble(root, env, true)
 }
 
 /// As [`load`], from a text.
@@ -126,7 +135,7 @@ pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<
 /// Every mistake that was found.
 pub fn from_yaml(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
     let root = yaml::read(text, None).map_err(|problem| ConfigError { problems: vec![problem], warnings: Vec::new() })?;
-    assemble(root, env)
+    assemble(root, env, false)
 }
 
 /// Adds the files of the folder and the variables; returns the mistakes in them, and the warnings.
@@ -142,9 +151,9 @@ fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> 
     (problems, environment::misspelt(&variables))
 }
 
-fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>, is_thorough: bool) -> Result<Loaded, ConfigError> {
     let (problems, warnings) = add_sources(&mut root, env);
-    let mut walk = Interpreter::new(problems, warnings);
+    let mut walk = Interpreter::new(problems, warnings, is_thorough);
     let mut sections = walk.interpret(&root, &schema());
     let mut fingerprints = Fingerprints::of(sections.document());
     let mut auth = sections.take_section("auth");
@@ -180,7 +189,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         None => rules::no_credentials(&mut walk, &clusters),
     }
     rules::kbatch(&mut walk, compat.kbatch.as_ref(), &clusters);
-    rules::auth(&mut walk, authentication.as_ref(), authorization.as_ref(), &clusters);
+    rules::auth(&mut walk, authentication.as_ref(), authorization.as_ref(), &clusters, ssh_credentials.as_ref());
     clusters.iter_mut().for_each(|(_, cluster)| cluster.complete_transfers(server.listen.ip()));
     match authentication {
         Some(authentication) => walk.finish(Config {

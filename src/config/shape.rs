@@ -16,6 +16,7 @@ pub(super) fn describe(schema: &Json) -> String {
     match kind(schema) {
         Some("object") => match schema.get("required").and_then(Json::as_array).and_then(|names| names.first()).and_then(Json::as_str) {
             Some(name) => format!("a section with the key `{name}`"),
+            None if schema.get("properties").is_none() => "a section with a name as each key".to_owned(),
             None => "a section with keys".to_owned(),
         },
         Some("array") => "a list".to_owned(),

@@ -96,6 +96,11 @@ impl Classify for CredentialError {
         }
     }
 
+    /// No key appears by itself, and the caller's token stays one that the service does not take.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::Token { .. })
+    }
+
     fn maybe_effected(&self) -> Option<bool> {
         Some(false)
     }

@@ -45,6 +45,12 @@ pub(super) fn unusable(key: &Secret, has_passphrase: bool) -> Option<&'static st
     }
 }
 
+/// Whether the private key is encrypted, and its passphrase another one. This takes a tenth of a second of computing.
+pub(super) fn stays_locked(key: &Secret, passphrase: &Secret) -> bool {
+    matches!(decode_secret_key(key.expose(), None), Err(russh::keys::Error::KeyIsEncrypted))
+        && decode_secret_key(key.expose(), Some(passphrase.expose())).is_err()
+}
+
 impl KeyPair {
     /// Makes a pair.
     ///

@@ -102,8 +102,7 @@ impl Config {
     pub fn validate(&self) -> Option<(String, String)> {
         match self {
             Self::StaticKeys(keys) => keys.validate(),
-            Self::KeyService(config) => service::validate_url(&config.url),
-            Self::SshCa(config) => service::validate_url(&config.url),
+            Self::KeyService(_) | Self::SshCa(_) => None,
             Self::Authority(config) => CertificateAuthority::new(config).err().map(|error| (error.key, error.reason)),
         }
     }
@@ -114,6 +113,22 @@ impl Config {
             Self::StaticKeys(keys) => keys.unusable(),
             Self::KeyService(_) | Self::SshCa(_) | Self::Authority(_) => Vec::new(),
         }
+    }
+
+    /// The passphrases that do not open the private keys beside them, each by its key of the configuration. Each key takes a moment.
+    pub fn wrong_passphrases(&self) -> Vec<String> {
+        match self {
+            Self::StaticKeys(keys) => keys.wrong_passphrases(),
+            Self::KeyService(_) | Self::SshCa(_) | Self::Authority(_) => Vec::new(),
+        }
+    }
+
+    /// The users whose keys are in the configuration, in their order.
+    pub fn users(&self) -> Vec<&Username> {
+        let Self::StaticKeys(keys) = self else { return Vec::new() };
+        let mut users: Vec<_> = keys.keys.keys().collect();
+        users.sort_unstable_by_key(|user| user.as_str());
+        users
     }
 }
 

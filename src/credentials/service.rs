@@ -94,11 +94,6 @@ impl Service {
     }
 }
 
-/// The error in a service's URL: the key and the reason.
-pub(super) fn validate_url(url: &str) -> Option<(String, String)> {
-    Url::parse(url).err().map(|error| ("url".to_owned(), format!("is {error}")))
-}
-
 /// The default of `max_connections`, which is FirecREST's.
 pub(super) fn default_max_connections() -> usize {
     100

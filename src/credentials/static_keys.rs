@@ -51,6 +51,16 @@ impl Config {
         unusable.sort();
         unusable
     }
+
+    /// The passphrases that do not open their keys, each by its key of the configuration, in the order of the users.
+    pub(super) fn wrong_passphrases(&self) -> Vec<String> {
+        let is_wrong =
+            |keys: &UserKeys| keys.passphrase.as_ref().is_some_and(|passphrase| keys::stays_locked(&keys.private_key, passphrase));
+        let wrong = self.keys.iter().filter(|(_, keys)| is_wrong(keys));
+        let mut wrong: Vec<_> = wrong.map(|(user, _)| format!("keys.{user}.passphrase")).collect();
+        wrong.sort();
+        wrong
+    }
 }
 
 /// The provider over [`Config`].

@@ -20,8 +20,8 @@ pub trait Entries: Send + Sync {
     /// `stat`; follows a symbolic link when `dereference` is set.
     async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError>;
 
-    /// The directory that a path resolves to, without links, `.` and `..`. Here, and nowhere else, `path` may contain `..` and end with
-    /// `.` (see [`WrittenPath`](crate::domain::WrittenPath)), which the cluster resolves.
+    /// The entry that a path resolves to, without links, `.` and `..`. Here, and nowhere else, `path` may contain `..` and end with `.`
+    /// (see [`WrittenPath`](crate::domain::WrittenPath)), which the cluster resolves, and behind which it is a directory.
     async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError>;
 
     /// Walks a directory, and with [`ListOptions::recursive`] all below it, in no particular order and in constant memory: the

@@ -130,8 +130,9 @@ fn check(request: &CommandRequest, commands: &Commands) -> Result<u64, ServiceEr
 fn permit(access: &Access, max_per_user: u64) -> Result<UserPermit, ServiceError> {
     let limit = access.state().limits.commands.with_bound(max_per_user);
     limit.take(&access.principal().username, 1).ok_or_else(|| {
-        let message =
-            format!("you run {max_per_user} commands, the limit of one user (commands.max_per_user): wait for one of them to end");
+        let message = format!(
+            "your commands under way are {max_per_user}, the limit of one user (commands.max_per_user): wait for one of them to end"
+        );
         ServiceError::TooMany(message.into())
     })
 }

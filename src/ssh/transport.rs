@@ -295,9 +295,9 @@ impl Classify for TransportError {
         }
     }
 
-    /// A key that is not trusted stays so until somebody acts.
+    /// A host key that is not trusted stays so until somebody acts, and so does a user's key that cannot be used.
     fn is_final(&self) -> bool {
-        matches!(self, Self::HostKey(_)) || self.wrapped().is_some_and(Classify::is_final)
+        matches!(self, Self::HostKey(_) | Self::Key { .. }) || self.wrapped().is_some_and(Classify::is_final)
     }
 
     fn wrapped(&self) -> Option<&dyn Classify> {

@@ -280,6 +280,28 @@ fn check_config_exits_with_one_and_names_the_mistakes() {
 }
 
 #[test]
+fn check_config_shows_what_a_site_has_beyond_the_least() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "store: {type: sqlite, state_dir: /srv/state}\nshares: {key: 0123456789abcdef0123456789abcdef, max_uses: 1}\n\
+        webhooks: {allowed_networks: [10.20.0.0/16], allow_http: true}\nserver: {reload: watch, maintenance: back at 14:00}\n";
+    let cluster = "probing: {}\n    maintenance: new disks\n    commands: {allow: [[squeue], [sinfo]]}\n    \
+        job_templates: [{name: one, script: '#!/bin/sh', working_directory: /home/ann}]";
+    write(folder.path(), "site.yaml", &(more.to_owned() + &site().replace("probing: {}", cluster)));
+    let output = goldcrest(&["check-config", "--config", folder.path().join("site.yaml").to_str().unwrap()]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    for expected in [
+        "\n  store          SQLite, in /srv/state\n",
+        "\n  share links    up to 50 of a user, for up to 604800 s and 1 download\n",
+        "\n  webhooks       up to 50 of a user on a system, to public addresses and those of 1 network, also over http\n",
+        "\n  reload         at SIGHUP, and when the files change\n",
+        "\n  maintenance    back at 14:00\n",
+        ", no probes, commands by 2 patterns, 1 job template, under maintenance\n",
+    ] {
+        assert!(told.contains(expected), "{expected:?}: {told}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
 fn a_command_whose_output_cannot_be_printed_ends_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "site.yaml", &site());

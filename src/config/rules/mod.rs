@@ -54,9 +54,18 @@ pub(super) fn auth(
     authentication: Option<&authn::Config>,
     authorization: Option<&authz::Config>,
     clusters: &[(usize, cluster::Config)],
+    site: Option<&credentials::Config>,
 ) {
     if let Some(config) = authentication {
         self::authentication(walk, config);
+        if let Some(site) = site {
+            refused_users(walk, "ssh_credentials", site, config);
+        }
+        for (index, cluster) in clusters {
+            if let Some(own) = cluster.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
+                refused_users(walk, &format!("clusters[{index}].ssh.credentials"), own, config);
+            }
+        }
     }
     if let Some(config) = authorization {
         let systems: Vec<_> = clusters.iter().map(|(_, cluster)| &cluster.name).collect();
@@ -166,6 +175,11 @@ fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&Sys
 
 /// `ssh_credentials`, or a cluster's own.
 pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentials::Config) {
+    match config {
+        credentials::Config::KeyService(credentials::KeyServiceConfig { url: text, .. })
+        | credentials::Config::SshCa(credentials::SshCaConfig { url: text, .. }) => url(walk, &format!("{path}.url"), text),
+        credentials::Config::StaticKeys(_) | credentials::Config::Authority(_) => {}
+    }
     if let Some((key, reason)) = config.validate() {
         let path = format!("{path}.{key}");
         // A secret file that could not be read was reported already.
@@ -179,6 +193,20 @@ pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentia
         if !walk.is_wrong(&path) {
             let reason = walk.in_its_file(&path, reason);
             walk.warning(&path, reason);
+        }
+    }
+    for key in if walk.is_thorough { config.wrong_passphrases() } else { Vec::new() } {
+        let path = format!("{path}.{key}");
+        let reason = walk.in_its_file(&path, "does not open the private key beside it");
+        walk.warning(&path, reason);
+    }
+}
+
+/// The keys of users whom no token may name.
+fn refused_users(walk: &mut Interpreter, path: &str, config: &credentials::Config, authentication: &authn::Config) {
+    for user in config.users() {
+        if let Some(reason) = authentication.refusal_of(user) {
+            walk.warning(&format!("{path}.keys.{user}"), format!("is never used, because no token may name this user: {reason}"));
         }
     }
 }

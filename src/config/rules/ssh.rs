@@ -69,7 +69,11 @@ fn host_keys(walk: &mut Interpreter, path: &str, config: &ssh::Config) {
         Some(ssh::HostKeys::TrustOnFirstUse) => {
             walk.warning(&key("host_keys"), "trust_on_first_use trusts the first key that it sees after a start: for evaluation only");
         }
-        Some(ssh::HostKeys::KnownHosts(file)) if !file.is_file() => {
+        Some(ssh::HostKeys::KnownHosts(file)) if file.exists() && !file.is_file() => {
+            let reason = format!("{} is no regular file: no connection can be made with it", file.display());
+            walk.warning(&key("host_keys.known_hosts"), reason);
+        }
+        Some(ssh::HostKeys::KnownHosts(file)) if !file.exists() => {
             let reason = format!(
                 "the file {} does not exist: no connection can be made before it does; collect the keys with ssh-keyscan and compare their fingerprints",
                 file.display()

@@ -19,15 +19,15 @@ pub async fn real_path(session: &Session, path: &RemotePath) -> Result<RemotePat
     RemotePath::from_bytes(&real).map_err(|_| filesystem_error(path, Failure::unexpected()))
 }
 
-/// The directory that a path leads to, without links. Servers take `..` away in REALPATH without a look at what is before it, so
-/// that STAT, where the kernel does look, is asked too.
+/// What a path leads to, without links. Servers take `..` away in REALPATH without a look at what is before it, so that STAT, where the kernel
+/// does look, is asked too.
 ///
 /// # Errors
-/// If it leads nowhere or to no directory, or the server does not tell.
+/// If it leads nowhere, ends with `.` or `..` and leads to no directory, or the server does not tell.
 pub async fn resolve(session: &Session, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
     let stat = Request::Stat { path: bytes(path) };
     let (found, real) = tokio::join!(attributes(session, path, &stat), real_path(session, path));
-    if found?.file_type() != FileType::Directory {
+    if found?.file_type() != FileType::Directory && matches!(path.file_name(), b"." | b"..") {
         return Err(FilesystemError::WrongType { path: path.clone(), reason: "Not a directory" });
     }
     real

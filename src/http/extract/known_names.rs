@@ -140,7 +140,10 @@ pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, Wrong
 pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> WrongField {
     let plain: String = written.chars().take(MAX_SHOWN).filter(|c| !matches!(c, '_' | '-')).collect::<String>().to_ascii_lowercase();
     let meant = SYNONYMS.iter().find(|(word, meant)| *word == plain && known.contains(meant)).map(|(_, meant)| *meant);
+    // The shape of a request for one job.
+    let is_wrapped = written == "job" && at.starts_with("jobs[");
     let hint = match meant.or_else(|| nearest_name(written, known.iter().copied())) {
+        _ if is_wrapped => "each entry of `jobs` is a job: write its members without `job` around them".to_owned(),
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => "there are none".to_owned(),
         None => format!("known are `{}`", known.join("`, `")),
@@ -188,6 +191,8 @@ mod tests {
                 format!("this name is not known here: did you mean `{meant}`?")
             );
         }
+        let bulk = unknown(Place::Body, "job", "jobs[0].job", &known).message;
+        assert!(bulk.ends_with("each entry of `jobs` is a job: write its members without `job` around them"), "{bulk}");
         // Only what is known there.
         assert!(unknown(Place::Query, "workdir", "workdir", &["path"]).message.ends_with("known are `path`"));
     }

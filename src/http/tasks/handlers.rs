@@ -101,13 +101,13 @@ pub(crate) async fn get_task(
 
 /// Cancel a task
 ///
-/// What is complete at the target stays, and nothing else. A task that has ended is no longer shown.
+/// The task ends within seconds, and until then has `cancelRequested`. What is complete at the target stays, and nothing else. A task that has ended is no longer shown.
 #[utoipa::path(
     delete,
     path = "/tasks/{task_id}",
     operation_id = "delete_task_tasks__task_id__delete",
     tag = "tasks",
-    responses((status = 204, description = "The task is cancelled, or no longer shown"))
+    responses((status = 204, description = "The task is being cancelled, or no longer shown"))
 )]
 pub(crate) async fn cancel_task(State(api): State<Api>, caller: Caller, id: TaskIdText) -> Result<StatusCode, Problem> {
     copy_to::cancel(&api.gate, &caller, &id.0).await?;

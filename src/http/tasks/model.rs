@@ -122,6 +122,8 @@ pub(in crate::http) struct TaskModel {
     state: TaskState,
     /// Whether it has ended.
     is_final: bool,
+    /// Whether it is being cancelled: it ends within seconds.
+    cancel_requested: bool,
     /// Why it waits or was given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<TaskReason>,
@@ -138,7 +140,7 @@ pub(in crate::http) struct TaskModel {
 
 impl From<Task> for TaskModel {
     fn from(task: Task) -> Self {
-        let Task { id, source, target, overwrite, state, created, updated, ended, progress, failure } = task;
+        let Task { id, source, target, overwrite, state, cancel_requested, created, updated, ended, progress, failure } = task;
         Self {
             id,
             source: source.into(),
@@ -146,6 +148,7 @@ impl From<Task> for TaskModel {
             overwrite,
             state,
             is_final: state.is_final(),
+            cancel_requested,
             reason: failure.map(TaskReason::from),
             progress: progress.into(),
             created: created.to_string(),

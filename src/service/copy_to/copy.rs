@@ -5,9 +5,9 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 
-use super::check_space;
-use super::file::{CopyError, Ends, FileCopy, check_size, exists, on};
+use super::file::{CopyError, Ends, FileCopy, check_size, exists, on, part_of};
 use super::tree::{Step, Tree, at};
+use super::{check_space, real_place};
 use crate::domain::{FileStat, FileType, RemotePath, bytes_to_text, text_to_bytes};
 use crate::error::Classify;
 use crate::filesystem::{FileSystem, FilesystemError, ListOptions, WalkOptions};
@@ -51,7 +51,8 @@ pub(super) async fn copy(ends: &Ends<'_>, found: FileStat, from: &RemotePath, to
         return FileCopy { ends, from: from.clone(), to: to.clone(), size: found.size, mode: found.mode }.run().await.map(drop);
     }
     let files = ends.source.files().await.map_err(on(ends.source))?;
-    TreeCopy { ends, from, to }.run(files, found).await
+    let real = real_place(ends.target, to).await.map_err(on(ends.target))?;
+    TreeCopy { ends, from, to, name: real.file_name() }.run(files, found).await
 }
 
 /// The number of files below a directory, and their size in bytes. A directory that cannot be read, or a file that is too large, is an error before
@@ -78,6 +79,8 @@ struct TreeCopy<'a> {
     ends: &'a Ends<'a>,
     from: &'a RemotePath,
     to: &'a RemotePath,
+    /// The name of the target, where it is a link that of what it leads to.
+    name: &'a [u8],
 }
 
 impl<'a> TreeCopy<'a> {
@@ -92,6 +95,10 @@ impl<'a> TreeCopy<'a> {
                 self.end_one(&mut in_flight).await?;
             }
             match step {
+                Step::Enter(path, _) if self.beside(&mut in_flight, self.is_target(&path)).await? => {
+                    tree.skip();
+                    in_flight.push_back(async move { Ok((path, None)) }.boxed());
+                }
                 Step::Enter(path, mode) => self.beside(&mut in_flight, self.enter(&path, mode)).await?,
                 Step::File(path, entry) => {
                     let (from, to) = (self.from.join(&path), self.to.join(&path));
@@ -134,6 +141,31 @@ impl<'a> TreeCopy<'a> {
                 done = &mut work => return done,
                 Some(ended) = in_flight.next(), if !in_flight.is_empty() => self.reached(ended?),
             }
+        }
+    }
+
+    /// Whether a directory below the source is the target itself, by another path of files that the two systems share: what is made in the one
+    /// appears in the other. Walked, it would have no end.
+    async fn is_target(&self, path: &[u8]) -> Result<bool, CopyError> {
+        if path.rsplit(|byte| *byte == b'/').next() != Some(self.name) || path.is_empty() {
+            return Ok(false);
+        }
+        let Ends { id, source, target, .. } = self.ends;
+        let files = target.files().await.map_err(on(target))?;
+        let probe = part_of(id, &self.to.join(b"probe"));
+        match files.begin_part(target.principal(), &probe, &probe, true).await {
+            // Left by an attempt that was cut off.
+            Ok(()) | Err(FilesystemError::Exists(_)) => {}
+            Err(error) => return Err(on(target)(error.with_shown_path(&probe, self.to))),
+        }
+        let there = at(self.from, path).join(probe.file_name());
+        let found = source.files().await.map_err(on(source))?.stat(source.principal(), &there, false).await;
+        files.remove(target.principal(), &probe).await.map_err(on(target))?;
+        match found {
+            Ok(_) => Ok(true),
+            // It is not open to this user: the walk says so.
+            Err(FilesystemError::NotFound(_) | FilesystemError::Denied(_)) => Ok(false),
+            Err(error) => Err(on(source)(error)),
         }
     }
 

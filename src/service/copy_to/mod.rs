@@ -70,7 +70,7 @@ pub async fn begin(source: &Access, target: &Access, request: CopyRequest<'_>) -
         FileType::Directory => {}
         _ => return Err(FilesystemError::WrongType { path: from, reason: "neither a file nor a directory" }.into()),
     }
-    refuse_itself(found, target, &from, &to).await?;
+    refuse_itself(source, found, target, &from, &to).await?;
     check_target(target, &to, file_type, request.overwrite).await?;
 
     let place = |access: &Access, path: &RemotePath| Place { system: access.cluster().name().clone(), path: path.to_text() };
@@ -110,24 +110,38 @@ async fn check_space(target: &Access, to: &RemotePath, size: u64) -> Result<(), 
     }
 }
 
-/// Refuses to copy what was found at `from` onto itself, or a directory into itself, which has no end: two systems may share their files. By other
-/// paths than those of the source this is seen only where both systems tell inode numbers.
-async fn refuse_itself(found: FileStat, target: &Access, from: &RemotePath, to: &RemotePath) -> Result<(), ServiceError> {
+/// Refuses to copy what was found at `from` onto itself, or a directory into itself, which has no end: two systems may share their files. Where
+/// one of them does not tell inode numbers, this is seen if it has the same place on both.
+async fn refuse_itself(source: &Access, found: FileStat, target: &Access, from: &RemotePath, to: &RemotePath) -> Result<(), ServiceError> {
     let files = target.files().await?;
     // Access times differ where a directory was read meanwhile.
-    let identity = |stat: FileStat| (stat.mode, stat.ino, stat.uid, stat.gid, stat.size, stat.mtime);
+    let identity = |stat: FileStat| (stat.mode, stat.uid, stat.gid, stat.size, stat.mtime);
     let is_directory = FileType::from_mode(found.mode) == FileType::Directory;
-    let above = std::iter::successors(Some(to.clone()), RemotePath::parent).take(if is_directory { usize::MAX } else { 1 });
-    for path in above.filter(|path| found.ino != 0 || is_directory && path == from) {
-        match files.stat(target.principal(), &path, true).await {
-            Ok(other) if identity(found) == identity(other) => {
-                let message = "it is the source, or lies within it: the two systems seem to share their files: copy it within one system";
-                return Err(InvalidRequest::new("target", message).into());
-            }
-            _ => {}
+    // Without links, which may lead into the source from elsewhere.
+    let real = real_place(target, to).await?;
+    for path in std::iter::successors(Some(real), RemotePath::parent).take(if is_directory { usize::MAX } else { 1 }) {
+        let Ok(other) = files.stat(target.principal(), &path, true).await else { continue };
+        let is_same = identity(found) == identity(other)
+            && match (found.ino, other.ino) {
+                (0, _) | (_, 0) => real_place(source, from).await? == path,
+                (one, other) => one == other,
+            };
+        if is_same {
+            let message = "it is the source, or lies within it: the two systems seem to share their files: copy it within one system";
+            return Err(InvalidRequest::new("target", message).into());
         }
     }
     Ok(())
+}
+
+/// The path without links, as far as it exists.
+async fn real_place(access: &Access, path: &RemotePath) -> Result<RemotePath, ServiceError> {
+    let (files, user) = (access.files().await?, access.principal());
+    if let Ok(real) = files.resolve(user, path).await {
+        return Ok(real);
+    }
+    let Some(parent) = path.parent() else { return Ok(path.clone()) };
+    Ok(files.resolve(user, &parent).await.map_or_else(|_| path.clone(), |parent| parent.join(path.file_name())))
 }
 
 /// Checks that the target may be made: nothing is there, or what is there may be overwritten; and there is a directory for it.
@@ -210,7 +224,9 @@ pub async fn follow(gate: &Gate, caller: &Caller, id: &str) -> Result<BoxStream<
 
 async fn find(tasks: &Tasks, caller: &Caller, id: &str) -> Result<Task, ServiceError> {
     let found = tasks.get(id).await?.filter(|task| *task.username() == caller.principal().username);
-    found.map(|task| task.into_task(id.to_owned())).ok_or(ServiceError::NotFound(NO_SUCH_TASK))
+    let mut task = found.ok_or(ServiceError::NotFound(NO_SUCH_TASK))?.into_task(id.to_owned());
+    task.cancel_requested = !task.state.is_final() && tasks.is_cancelled(id).await?;
+    Ok(task)
 }
 
 fn tasks(gate: &Gate) -> Result<Tasks, ServiceError> {

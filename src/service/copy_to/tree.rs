@@ -100,6 +100,11 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Leaves out the directory that began last.
+    pub(super) fn skip(&mut self) {
+        self.levels.pop();
+    }
+
     fn enter(&mut self, path: Vec<u8>, mode: u32) {
         self.levels.push(Level { path, mode, entries: VecDeque::new(), after: None, is_last_page: false });
     }

@@ -160,6 +160,9 @@ impl Tasks {
     pub(super) async fn of_user(&self, user: &Username) -> Result<Vec<Task>, StoreError> {
         let records = self.0.store.list(TASK, user.as_str()).await?;
         let mut tasks: Vec<Task> = records.into_iter().filter_map(|record| Some(decode(&record)?.into_task(record.id))).collect();
+        for task in tasks.iter_mut().filter(|task| !task.state.is_final()) {
+            task.cancel_requested = self.is_cancelled(&task.id).await?;
+        }
         tasks.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
         Ok(tasks)
     }

@@ -131,6 +131,8 @@ pub struct Task {
     pub overwrite: bool,
     /// Its state.
     pub state: TaskState,
+    /// Whether it has not ended, and its user wants it cancelled.
+    pub cancel_requested: bool,
     /// When it was created.
     pub created: Timestamp,
     /// When this was last written.
@@ -209,6 +211,6 @@ impl StoredTask {
     /// It as it is shown.
     pub(in crate::service) fn into_task(self, id: String) -> Task {
         let Self { source, target, overwrite, state, created, updated, ended, progress, failure, .. } = self;
-        Task { id, source, target, overwrite, state, created, updated, ended, progress, failure }
+        Task { id, source, target, overwrite, state, cancel_requested: false, created, updated, ended, progress, failure }
     }
 }

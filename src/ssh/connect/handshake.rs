@@ -165,8 +165,8 @@ async fn authenticate(
         // russh says the same when the connection ended meanwhile; only an open one was an answer.
         Ok(client::AuthResult::Failure { .. }) if handle.is_closed() => Err(hung_up()),
         Ok(client::AuthResult::Failure { partial_success, .. }) => {
-            let more = if partial_success { "; the key was accepted and a further factor is demanded" } else { "" };
-            let reason = format!("{} at {peer}{more}{}", login.who(), words.quoted());
+            let why = if partial_success { "the key was accepted and a further factor is demanded".to_owned() } else { login.guess() };
+            let reason = format!("{} at {peer}: {why}{}", login.who(), words.quoted());
             Err(ConnectAttemptError::Login { user: user.clone(), reason })
         }
     }

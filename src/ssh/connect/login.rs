@@ -63,11 +63,20 @@ impl Login {
     pub(crate) fn who(&self) -> String {
         let user = &self.user;
         let Some(certificate) = self.certificate() else { return user.to_string() };
+        format!("{user} with the SSH certificate {} ({})", certificate.serial(), key_id(certificate))
+    }
+
+    /// What may be the reason of a refusal, which servers do not tell.
+    pub(crate) fn guess(&self) -> String {
+        let user = &self.user;
+        let Some(certificate) = self.certificate() else {
+            return format!("there may be no account {user}, or its authorized_keys may lack the key");
+        };
         let principals = certificate.valid_principals();
-        let named = principals.is_empty() || principals.iter().any(|principal| principal == user.as_str());
-        let guess =
-            if named { "it may be revoked there, its authority not trusted, or the clocks differ" } else { "it is for other names" };
-        format!("{user} with the SSH certificate {} ({}): {guess}", certificate.serial(), key_id(certificate))
+        if !principals.is_empty() && principals.iter().all(|principal| principal != user.as_str()) {
+            return "it is for other names".to_owned();
+        }
+        format!("there may be no account {user}, it may be revoked there, its authority not trusted, or the clocks differ")
     }
 
     /// Writes the use of a certificate, successful or not, to the audit log. A login with a plain key is in the system's own log.
@@ -86,7 +95,8 @@ impl Login {
             client = caller.and_then(|caller| caller.client_id.as_deref()),
             system = %system,
             action = "ssh.login",
-            serial = certificate.serial(),
+            // As text: many readers of JSON round a number of 64 bits.
+            serial = %certificate.serial(),
             key_id = key_id(certificate),
             outcome,
             "ssh.login by {} on {system}: {outcome}",

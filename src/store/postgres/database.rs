@@ -108,6 +108,17 @@ impl Database {
     }
 }
 
+/// The hosts and the name of the database, without the user and the password.
+pub(super) fn place(config: &PostgresConfig) -> String {
+    let Ok(settings) = address(config) else { return String::new() };
+    let host = |host: &Host| match host {
+        Host::Unix(path) => path.display().to_string(),
+        Host::Tcp(name) => name.clone(),
+    };
+    let hosts: Vec<String> = settings.get_hosts().iter().map(host).collect();
+    format!("{}/{}", hosts.join(","), settings.get_dbname().unwrap_or_default())
+}
+
 fn address(config: &PostgresConfig) -> Result<tokio_postgres::Config, SetupError> {
     let url = config.url.expose();
     let mut settings: tokio_postgres::Config = url.parse().map_err(|_| SetupError::Url)?;
@@ -192,6 +203,17 @@ mod tests {
         assert_eq!(mode("postgres://a:b@db.example.org/c"), SslMode::Require);
         assert_eq!(mode("postgres://a:b@localhost,db.example.org/c"), SslMode::Require);
         assert_eq!(mode("postgres://a:b@db.example.org/c?sslmode=disable"), SslMode::Disable);
+    }
+
+    #[test]
+    fn the_place_of_a_database_is_shown_without_a_password() {
+        for (url, shown) in [
+            ("postgres://a:hunter2@db.example.org:5433/c?connect_timeout=3", "db.example.org/c"),
+            ("postgres://db.example.org,other/c?user=a&password=hunter2", "db.example.org,other/c"),
+            ("postgres:///c?host=/run/postgresql", "/run/postgresql/c"),
+        ] {
+            assert_eq!(place(&PostgresConfig { url: url.to_owned().into(), ca_file: None, max_connections: 1, timeout: 1 }), shown);
+        }
     }
 
     #[test]

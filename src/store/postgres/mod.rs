@@ -52,6 +52,11 @@ impl Postgres {
         Ok(Self { database: Database::new(config)?, watchers, status, leases })
     }
 
+    /// The hosts and the name of a database, without the user and the password.
+    pub fn place(config: &PostgresConfig) -> String {
+        database::place(config)
+    }
+
     /// Runs an operation on a connection, within its time.
     async fn perform<T>(&self, changes: bool, operation: impl AsyncFnOnce(&mut Object) -> Result<T, Failed>) -> Result<T, StoreError> {
         let limit = self.database.timeout;

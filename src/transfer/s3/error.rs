@@ -65,6 +65,11 @@ impl Classify for ObjectStoreError {
         }
     }
 
+    /// What a store refuses for the moment is [`ObjectStoreError::Busy`].
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     /// The only possible effect is an upload that cannot be used; no file is changed.
     fn maybe_effected(&self) -> Option<bool> {
         Some(false)

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
-use goldcrest::domain::{RemotePath, ServiceType};
+use goldcrest::credentials::CredentialError;
+use goldcrest::domain::{RemotePath, ServiceType, Username};
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::ssh::{CommandError, TransportError};
@@ -397,7 +398,20 @@ async fn failures_of_the_file_system_have_their_statuses_and_texts() {
 
 #[tokio::test]
 async fn a_host_key_that_is_not_trusted_is_no_reason_to_try_again() {
-    let refused = || TransportError::HostKey("it is not the one that is known".to_owned());
+    is_final(|| TransportError::HostKey("it is not the one that is known".to_owned())).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_missing_or_cannot_be_used_is_no_reason_to_try_again() {
+    let alice = || Username::new("alice").unwrap();
+    is_final(|| CredentialError::Unknown(alice()).into()).await;
+    is_final(|| CredentialError::Token { service: "SSH service", user: alice(), status: 401 }.into()).await;
+    is_final(|| TransportError::Key { user: alice(), reason: "the private key cannot be read, or the passphrase is wrong".to_owned() })
+        .await;
+}
+
+/// Both kinds of backend answer 424 for this failure, with the remark that it stays.
+async fn is_final(refused: impl Fn() -> TransportError) {
     let command = SchedulerError::Command { operation: "list the nodes", source: CommandError::Transport(refused()) };
     let files = vec![(r#"alice: checksum "/home/a""#, Reply::FileFails(refused().into()))];
     let api = Api::new(vec![("alice: nodes", Reply::SchedulerFails(command))], files);

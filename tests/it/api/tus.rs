@@ -260,6 +260,8 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_the_protocol() {
     for length in ["-1", "x", "", "9223372036854775808"] {
         assert_eq!(create(&api, &directory, &[("upload-length", length)], "").await.status, 400, "{length}");
     }
+    let missing = create(&api, &directory, &[], "").await;
+    assert!(missing.status == 400 && missing.everything().contains("it is missing"), "{}", missing.everything());
     let answer = create(&api, &directory, &[("upload-length", "5"), ("upload-length", "6")], "").await;
     assert_eq!(answer.status, 400, "which of the lengths is meant is not known");
     let upload = begin(&api, &directory, 5).await;

@@ -24,6 +24,18 @@ fn a_private_key_with_which_nobody_can_log_in_is_told_with_its_file_and_what_to_
         let expected = format!("ssh_credentials.keys.ann.private_key: in the secret file {file} {words}");
         assert!(told.contains(&expected) && !told.contains("hunter2"), "{told}");
     }
+    // Trying a passphrase takes a moment, which a start does not.
+    write(folder.path(), "site.yaml", &with("locked", "\n      passphrase: hunter22").0);
+    let site = folder.path().join("site.yaml");
+    let wrong = "ssh_credentials.keys.ann.passphrase: does not open the private key beside it";
+    for (loaded, expected) in [(config::examine(&site, no_env()), true), (config::load(&site, no_env()), false)] {
+        let told = warnings(&loaded.unwrap()).join("\n");
+        assert_eq!(told.contains(wrong), expected, "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    write(folder.path(), "site.yaml", &with("locked", "\n      passphrase: hunter2").0);
+    let told = warnings(&config::examine(&site, no_env()).unwrap()).join("\n");
+    assert!(!told.contains("passphrase"), "{told}");
     for (name, more) in [("good", ""), ("locked", "\n      passphrase: hunter2")] {
         let told = warnings(&read(&with(name, more).0).unwrap()).join("\n");
         assert!(!told.contains("in the secret file"), "{told}");
@@ -31,6 +43,19 @@ fn a_private_key_with_which_nobody_can_log_in_is_told_with_its_file_and_what_to_
     let (text, file) = with("good.pub", "");
     let told = mistakes(&text);
     assert!(told.contains(&format!("private_key: in the secret file {file} is a public key")), "{told}");
+}
+
+#[test]
+fn a_key_of_a_user_whom_no_token_may_name_is_never_used() {
+    let text = site().replace("    ann:", "    Root:");
+    let told = warnings(&read(&text).unwrap()).join("\n");
+    let expected = "ssh_credentials.keys.Root: is never used, because no token may name this user: it is the name of a system account";
+    assert!(told.contains(expected), "{told}");
+    let own =
+        text.replace("host: login.example.org", "host: h\n      credentials: {type: SSHStaticKeys, keys: {daemon: {private_key: x}}}");
+    let told = warnings(&read(&own).unwrap()).join("\n");
+    assert!(told.contains("clusters[0].ssh.credentials.keys.daemon: is never used"), "{told}");
+    assert!(!warnings(&read(&site()).unwrap()).join("\n").contains("is never used"));
 }
 
 /// Sections in which a misspelt key would be one that grants more than was meant.
@@ -237,6 +262,30 @@ fn a_wrong_value_is_reported_once() {
     let rules = "  authorization:\n    rules: [{systems: ['*'], users: ada}]\nssh_credentials:";
     let told = mistakes_with("ssh_credentials:", rules);
     assert_eq!(told, "line 8: auth.authorization.rules[0].users: is not of the right kind: `ada` (allowed: a list)");
+}
+
+#[test]
+fn a_key_of_the_top_level_that_stands_in_a_section_leads_there() {
+    let told = mistakes(&(site() + "server: {apis_root_path: /hpc}\n"));
+    let hint = "server.apis_root_path: unknown key; `apis_root_path` stands at the top level, outside of every section";
+    assert!(told.contains(hint), "{told}");
+    let told = warnings(&read(&site().replace("    probing: {}", "    probing: {}\n    sshCredentials: {}")).unwrap()).join("\n");
+    assert!(told.contains("clusters[0].sshCredentials: unknown key, ignored; `ssh_credentials` stands at the top level"), "{told}");
+}
+
+#[test]
+fn a_file_of_known_hosts_that_is_a_device_exists_and_is_none() {
+    let with = |file: &str| site().replace("host: login.example.org", &format!("host: h\n      host_keys: {{known_hosts: {file}}}"));
+    let told = warnings(&read(&with("/dev/null")).unwrap()).join("\n");
+    assert!(told.contains("known_hosts: /dev/null is no regular file") && !told.contains("does not exist"), "{told}");
+    let told = warnings(&read(&with("/nowhere/known_hosts")).unwrap()).join("\n");
+    assert!(told.contains("the file /nowhere/known_hosts does not exist"), "{told}");
+}
+
+#[test]
+fn the_users_keys_are_told_to_be_named() {
+    let told = mistakes_with("  keys:", "  keys: []\n  others:");
+    assert!(told.contains("ssh_credentials.keys: is not of the right kind (allowed: a section with a name as each key)"), "{told}");
 }
 
 #[test]

@@ -36,6 +36,13 @@ impl SmallDisk {
         mount.is_ok_and(|status| status.success()).then_some(Self(path))
     }
 
+    /// Shows a directory at a further path, which takes root.
+    pub fn bind(directory: &Path, path: PathBuf) -> Option<Self> {
+        fs::create_dir(&path).unwrap();
+        let mount = Command::new("mount").arg("--bind").args([directory, &path]).status();
+        mount.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+
     /// Leaves less room than one block of the file system has.
     pub fn fill(&self) {
         let mut filler = File::create(self.0.join("filler")).unwrap();

@@ -43,9 +43,12 @@ async fn a_cancelled_copy_leaves_the_files_that_are_whole_and_nothing_else() {
     let process = site.process(Way::over(Arc::new(Relay::slow())), Way::sftp());
     let address = process.begin(site.request("tree", "tree")).await;
     process.until(&address, |task| task["progress"]["bytes"].as_u64().unwrap() > 1 << 20).await;
+    assert_eq!(process.task(&address).await["cancelRequested"], false);
     assert_eq!(process.api.call(Method::DELETE, &address, None).await.status, 204);
+    let task = process.task(&address).await;
+    assert!(task["cancelRequested"] == true || task["state"] == "cancelled", "{task}");
     let task = process.ends(&address, "cancelled").await;
-    assert!(task["reason"].is_null() && task["progress"]["bytesPerSecond"] == 0, "{task}");
+    assert!(task["reason"].is_null() && task["progress"]["bytesPerSecond"] == 0 && task["cancelRequested"] == false, "{task}");
     wait_for(PATIENCE, || site.names("tree") == ["a"]).await;
     assert_eq!(process.api.call(Method::DELETE, &address, None).await.status, 204);
     assert_eq!(process.api.get(&address).await.status, 404);

@@ -42,23 +42,55 @@ async fn what_cannot_be_copied_is_refused_and_leaves_no_task() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_copied_onto_itself_or_into_itself_by_another_path_of_files_that_two_systems_share() {
-    let site = Site::new();
-    std::fs::create_dir_all(site.from("tree/sub")).unwrap();
-    std::fs::write(site.from("tree/a"), "content").unwrap();
-    std::os::unix::fs::symlink(site.from("tree"), site.to("shared")).unwrap();
-    let process = site.process(Way::exec(), Way::exec());
-    for (from, to, status) in [
-        ("tree", "shared/new", 400),
-        ("tree", "shared/sub/new", 400),
-        ("tree", "shared", 400),
-        ("tree/a", "shared/a", 400),
-        ("tree/a", "shared/b", 201),
-    ] {
-        let mut body = site.request(from, to);
-        body["overwrite"] = json!(true);
-        let answer = process.ask(body).await;
-        assert_eq!(answer.status, status, "{to}: {}", answer.everything());
-        assert!(status != 400 || answer.everything().contains("share their files"), "{to}: {}", answer.everything());
+    for (source, target) in [(Way::exec(), Way::exec()), (Way::sftp(), Way::sftp()), (Way::sftp(), Way::exec()), (Way::exec(), Way::sftp())]
+    {
+        let site = Site::new();
+        std::fs::create_dir_all(site.from("tree/sub")).unwrap();
+        std::fs::write(site.from("tree/a"), "content").unwrap();
+        std::os::unix::fs::symlink(site.from("tree"), site.to("shared")).unwrap();
+        std::os::unix::fs::symlink(site.from("tree/sub"), site.to("deep")).unwrap();
+        std::os::unix::fs::symlink(site.from("tree/a"), site.to("link")).unwrap();
+        let process = site.process(source, target);
+        for (from, to, status) in [
+            ("tree", "shared/new", 400),
+            ("tree", "shared/sub/new", 400),
+            ("tree", "shared", 400),
+            ("tree", "deep", 400),
+            ("tree", "deep/new", 400),
+            ("tree/a", "shared/a", 400),
+            ("tree/a", "link", 400),
+            ("tree/a", "shared/b", 201),
+        ] {
+            let mut body = site.request(from, to);
+            body["overwrite"] = json!(true);
+            let answer = process.ask(body).await;
+            assert_eq!(answer.status, status, "{to}: {}", answer.everything());
+            assert!(status != 400 || answer.everything().contains("share their files"), "{to}: {}", answer.everything());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_copied_into_itself_at_another_place_of_shared_files_is_copied_without_the_copy() {
+    for overwrite in [false, true] {
+        let site = Site::new();
+        std::fs::create_dir_all(site.from("tree/sub/copy")).unwrap();
+        std::fs::write(site.from("tree/sub/copy/a"), "content").unwrap();
+        let Some(_mount) = SmallDisk::bind(&site.from("tree"), site.to("shared")) else {
+            skip("no directory can be mounted");
+            return;
+        };
+        if overwrite {
+            std::fs::create_dir(site.from("tree/copy")).unwrap();
+        }
+        let process = site.process(Way::sftp(), Way::sftp());
+        let mut body = site.request("tree", "shared/copy");
+        body["overwrite"] = json!(overwrite);
+        let task = process.ends(&process.begin(body).await, "completed").await;
+        assert_eq!((&task["progress"]["skipped"], &task["progress"]["firstSkipped"]), (&json!(1), &json!("copy")), "{task}");
+        assert_eq!(site.names("shared"), ["copy", "sub"]);
+        assert_eq!(site.names("shared/copy"), ["sub"]);
+        assert_eq!(std::fs::read(site.to("shared/copy/sub/copy/a")).unwrap(), b"content");
     }
 }
 
@@ -88,6 +120,12 @@ async fn a_user_has_so_many_unfinished_tasks_at_most() {
     assert!(answer.everything().contains("16 tasks"), "{}", answer.everything());
     let first = process.api.get("/tasks").await.json()["tasks"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(process.api.call(Method::DELETE, &format!("/tasks/{first}"), None).await.status, 204);
+    // No process works on it, which would end it.
+    let listed = process.api.get("/tasks").await.json();
+    for task in [&listed["tasks"][0], &process.task(&format!("/tasks/{first}")).await] {
+        assert_eq!((&task["state"], &task["cancelRequested"]), (&json!("queued"), &json!(true)), "{task}");
+    }
+    assert_eq!(listed["tasks"][1]["cancelRequested"], false, "{listed}");
     let next = site.process(Way::sftp(), Way::sftp());
     next.ends(&format!("/tasks/{first}"), "cancelled").await;
     next.begin(site.request("a", "more")).await;

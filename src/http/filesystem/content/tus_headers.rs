@@ -147,7 +147,7 @@ fn refuse_repeated(headers: &HeaderMap, names: &[(HeaderName, &'static str)]) ->
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<u64, InvalidInput> {
-    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    let value = headers.get(name).ok_or_else(|| wrong(shown, "it is missing: send the number of bytes"))?.to_str().ok();
     let value = value.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
     value.filter(|number| i64::try_from(*number).is_ok()).ok_or_else(|| wrong(shown, "it must be a number of bytes"))
 }
