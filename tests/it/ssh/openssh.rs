@@ -28,7 +28,7 @@ pub struct Sshd {
     pub(super) host_key: PrivateKey,
     pub user: String,
     pub(super) user_key: PrivateKey,
-    directory: tempfile::TempDir,
+    pub(super) directory: tempfile::TempDir,
 }
 
 impl Sshd {
