@@ -308,7 +308,7 @@ async fn a_job_that_left_the_queue_before_accounting_knows_its_end_is_not_gone()
         answer.json()["incomplete"].as_str().is_some_and(|reason| reason.contains("has left the queue"))
     })
     .await;
-    site.queue.0.accounting.lock().unwrap().push(job("1", "alice", "OUT_OF_MEMORY"));
+    site.queue.account(job("1", "alice", "OUT_OF_MEMORY"));
     assert_eq!(told(&events.rest().await), states(&[("1", "RUNNING"), ("1", "OUT_OF_MEMORY")]));
 }
 

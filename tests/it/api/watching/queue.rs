@@ -55,6 +55,11 @@ impl Queue {
         self.0.queue.lock().unwrap().push(job);
     }
 
+    /// Puts a job into accounting.
+    pub(super) fn account(&self, job: Job) {
+        self.0.accounting.lock().unwrap().push(job);
+    }
+
     pub(super) fn remove(&self, id: &str) {
         self.0.queue.lock().unwrap().retain(|job| job.id.as_str() != id);
     }
