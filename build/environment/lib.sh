@@ -10,6 +10,9 @@ state_root=${GOLDCREST_ENV:-/var/tmp/goldcrest-env}
 # A progress line, on standard error so that a script's output stays its own.
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 
+# print_help SCRIPT: the comment at the head of a script, as its help.
+print_help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$1"; }
+
 die() {
     say "error: $*"
     exit 1

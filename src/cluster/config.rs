@@ -111,7 +111,8 @@ pub struct ServiceAccount {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct ProbingConfig {
-    /// Seconds between checks.
+    /// Seconds between checks. While a service is unhealthy, it is checked again sooner: after at most 5 seconds, then after at most twice as long each
+    /// time, up to this interval.
     #[serde(default = "default_interval", alias = "interval")]
     #[schemars(extend("x-aliases" = ["interval"]))]
     pub interval_check: u64,

@@ -190,9 +190,10 @@ impl Cluster {
             let file_systems = if roots.is_empty() { "none".to_owned() } else { roots.join(", ") };
             return Err(GateError::Outside { path, system: self.config.name.clone(), file_systems });
         }
-        if let Some(entry) = self.health.borrow().unhealthy_filesystem(&path) {
+        let health = self.health.borrow();
+        if let Some(entry) = health.unhealthy_filesystem(&path) {
             let on = entry.path.as_ref().map(RemotePath::to_text).unwrap_or_default();
-            return Err(unhealthy(&format!("The requested filesystem ({on} on {})", self.config.name), entry));
+            return Err(unhealthy(&format!("The requested filesystem ({on} on {})", self.config.name), entry, &health));
         }
         Ok(path)
     }
@@ -208,20 +209,22 @@ impl Cluster {
     }
 
     fn require(&self, service: ServiceType) -> Result<(), GateError> {
-        match self.health.borrow().unhealthy(service) {
+        let health = self.health.borrow();
+        match health.unhealthy(service) {
             None => Ok(()),
             Some(entry) => {
-                Err(unhealthy(&format!("The {} service for the requested system ({})", service.name(), self.config.name), entry))
+                Err(unhealthy(&format!("The {} service for the requested system ({})", service.name(), self.config.name), entry, &health))
             }
         }
     }
 }
 
-fn unhealthy(what: &str, entry: &ServiceHealth) -> GateError {
-    GateError::Unhealthy(match &entry.message {
+fn unhealthy(what: &str, entry: &ServiceHealth, health: &ClusterHealth) -> GateError {
+    let message = match &entry.message {
         Some(reason) => format!("{what} is unhealthy: {reason}"),
         None => format!("{what} is unhealthy."),
-    })
+    };
+    GateError::Unhealthy { message, wait: health.time_to_next_check() }
 }
 
 /// Why a part of the cluster, or a path, may not be used.
@@ -231,8 +234,16 @@ pub enum GateError {
     #[error("{0}")]
     Unsupported(&'static str),
     /// The checker found the service unhealthy.
+    #[error("{message}")]
+    Unhealthy {
+        /// What is unhealthy, and why.
+        message: String,
+        /// The time until the next check, where one is due.
+        wait: Option<Duration>,
+    },
+    /// A part of this service itself cannot be used now.
     #[error("{0}")]
-    Unhealthy(String),
+    Unavailable(String),
     /// The path is no path.
     #[error(transparent)]
     Path(#[from] InvalidPath),
@@ -255,7 +266,7 @@ impl Classify for GateError {
     fn kind(&self) -> Kind {
         match self {
             Self::Unsupported(_) => Kind::Unsupported,
-            Self::Unhealthy(_) => Kind::Unavailable,
+            Self::Unhealthy { .. } | Self::Unavailable(_) => Kind::Unavailable,
             Self::Path(_) | Self::Outside { .. } => Kind::Invalid,
         }
     }

@@ -51,7 +51,9 @@ pub(super) fn render(facts: &Facts<'_>) -> String {
 }
 
 fn document(facts: &Facts<'_>) -> Value {
-    let mut clusters = vec![cluster(facts, "local", &json!({"type": "local", "version": env!("CARGO_PKG_VERSION")}))];
+    // Jobs are listed while somebody waits for them, and here that costs little.
+    let local = json!({"type": "local", "version": env!("CARGO_PKG_VERSION"), "job_mirror": {"interval": 0.5}});
+    let mut clusters = vec![cluster(facts, "local", &local)];
     if let Some(version) = facts.slurm {
         clusters.push(cluster(facts, "slurm", &json!({"type": "slurm", "version": version})));
     }

@@ -1,5 +1,7 @@
 //! The results of the background checker for a cluster.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,9 +63,21 @@ pub struct ClusterHealth {
     pub services: Vec<ServiceHealth>,
     /// When the last check ended.
     pub last_check: Option<Timestamp>,
+    /// When the next check begins, where a checker runs.
+    pub next_check: Option<Instant>,
 }
 
 impl ClusterHealth {
+    /// Whether a probed service is unhealthy, so that requests are refused.
+    pub fn refuses(&self) -> bool {
+        self.services.iter().any(|entry| entry.service != ServiceType::Exception && !entry.healthy)
+    }
+
+    /// The time until the next check begins; zero while it is under way.
+    pub fn time_to_next_check(&self) -> Option<Duration> {
+        Some(self.next_check?.saturating_duration_since(Instant::now()))
+    }
+
     /// The unhealthy entry that forbids the use of `service`, if there is one. A service that was never probed is usable.
     pub fn unhealthy(&self, service: ServiceType) -> Option<&ServiceHealth> {
         self.services.iter().find(|entry| entry.service == service && !entry.healthy)

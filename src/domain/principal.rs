@@ -23,7 +23,7 @@ pub struct Principal {
     pub expires_at: Timestamp,
     /// The token itself, for credential services and schedulers that take it in the caller's name.
     pub token: Secret,
-    /// Whether the token belongs to a service account, not to a person.
+    /// Whether the token counts as that of a service account, not of a person.
     pub is_service_account: bool,
     /// What accepted the token; none for a user who sent none, and for whom the proxy only looks at jobs.
     pub validator: Option<TokenValidator>,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authn::PrincipalSource;
 use crate::cluster::{Cluster, ProbeConfig, WithoutHealthCheck};
-use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
+use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType, SystemName};
 use crate::error::{Classify, ErrorChain, Recurring, public_causes};
 use crate::ssh::{CommandLimits, Exec};
 
@@ -25,38 +25,39 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum number of bytes that the command of the SSH probe may print. Login scripts are known to print greetings.
 const PROBE_OUTPUT: usize = 64 * 1024;
 
-/// Checks one cluster at intervals.
+/// The pause after the first check that found a service unhealthy; it doubles with each further one, up to the interval.
+const FIRST_RECHECK: Duration = Duration::from_secs(5);
+
+/// Checks one cluster at intervals, and sooner while a service is unhealthy, because requests are refused meanwhile.
 pub struct Checker {
     cluster: Arc<Cluster>,
     sender: watch::Sender<ClusterHealth>,
     source: Arc<dyn PrincipalSource>,
     token_failure: Recurring,
+    pauses: Pauses,
 }
 
 impl Checker {
     /// A checker that works as the principal of `source` and publishes through `sender`, which `cluster` reads.
     pub fn new(cluster: Arc<Cluster>, sender: watch::Sender<ClusterHealth>, source: Arc<dyn PrincipalSource>) -> Self {
-        Self { cluster, sender, source, token_failure: Recurring::default() }
+        let config = cluster.config();
+        let pauses = Pauses::new(&config.name, Duration::from_secs(config.probing.interval_check.max(1)));
+        Self { cluster, sender, source, token_failure: Recurring::default(), pauses }
     }
 
-    /// Checks at once and then at the configured interval, until `stop` is cancelled. A check under way is dropped then.
-    pub async fn run(self, stop: CancellationToken) {
-        let interval = Duration::from_secs(self.cluster.config().probing.interval_check.max(1));
-        let mut pause = self.first_pause(interval);
-        loop {
-            let turn = async {
-                self.check().await;
+    /// Checks at once and then again after each pause, until `stop` is cancelled. A check under way is dropped then.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let turns = async {
+            loop {
+                let pause = self.check().await;
                 tokio::time::sleep(pause).await;
-            };
-            if stop.run_until_cancelled(turn).await.is_none() {
-                return;
             }
-            pause = interval;
-        }
+        };
+        stop.run_until_cancelled(turns).await;
     }
 
-    /// Checks once and publishes what was found.
-    pub async fn check(&self) {
+    /// Checks once, publishes what was found, and returns the pause before the next check.
+    pub async fn check(&mut self) -> Duration {
         let services = if self.cluster.config().probing.services.as_ref().is_none_or(BTreeMap::is_empty) {
             Ok(Vec::new())
         } else {
@@ -66,13 +67,16 @@ impl Checker {
             }
         };
         let before = self.sender.borrow().clone();
-        let now = match services {
-            Ok(services) => ClusterHealth { services, last_check: Some(Timestamp::now()) },
+        let mut now = match services {
+            Ok(services) => ClusterHealth { services, last_check: Some(Timestamp::now()), next_check: None },
             // The check has learned nothing about the cluster: the entry blocks no request, and the time of the last check stays.
-            Err(message) => ClusterHealth { services: vec![exception(message)], last_check: before.last_check },
+            Err(message) => ClusterHealth { services: vec![exception(message)], last_check: before.last_check, next_check: None },
         };
+        let pause = self.pauses.after(now.refuses());
+        now.next_check = Instant::now().checked_add(pause);
         self.log_changes(&before, &now);
         self.sender.send_replace(now);
+        pause
     }
 
     async fn principal(&self) -> Result<Principal, String> {
@@ -134,15 +138,6 @@ impl Checker {
         probes
     }
 
-    /// The pause after the first check: between half and all of the interval, by the cluster's name, so that the checks of all
-    /// clusters spread out although they start together.
-    fn first_pause(&self, interval: Duration) -> Duration {
-        let mut hasher = DefaultHasher::new();
-        self.cluster.name().hash(&mut hasher);
-        let share = u32::try_from(hasher.finish() % 1000).unwrap_or(0);
-        interval / 2 + (interval / 2000) * share
-    }
-
     fn log_changes(&self, before: &ClusterHealth, now: &ClusterHealth) {
         for entry in now.services.iter().filter(|entry| entry.service != ServiceType::Exception) {
             let known = before.services.iter().find(|known| known.service == entry.service && known.path == entry.path);
@@ -160,6 +155,43 @@ impl Checker {
                 (true, true) | (false, false) => {}
             }
         }
+    }
+}
+
+/// The pauses between the checks of a cluster.
+struct Pauses {
+    interval: Duration,
+    /// The place of the cluster among all, by its name, in thousandths.
+    share: u32,
+    /// The pause after the next check that finds a service unhealthy.
+    recheck: Duration,
+    /// Whether the last check found nothing unhealthy.
+    is_regular: bool,
+}
+
+impl Pauses {
+    fn new(system: &SystemName, interval: Duration) -> Self {
+        let mut hasher = DefaultHasher::new();
+        system.hash(&mut hasher);
+        let share = u32::try_from(hasher.finish() % 1000).unwrap_or(0);
+        Self { interval, share, recheck: FIRST_RECHECK, is_regular: false }
+    }
+
+    /// The pause after a check that found a service unhealthy, or none.
+    fn after(&mut self, is_unhealthy: bool) -> Duration {
+        let was_regular = std::mem::replace(&mut self.is_regular, !is_unhealthy);
+        if is_unhealthy {
+            let pause = self.recheck.min(self.interval);
+            self.recheck = pause.saturating_mul(2);
+            return self.spread(pause);
+        }
+        self.recheck = FIRST_RECHECK;
+        if was_regular { self.interval } else { self.spread(self.interval) }
+    }
+
+    /// Between half and all of a pause, so that the checks of clusters that started, failed or recovered together spread out.
+    fn spread(&self, pause: Duration) -> Duration {
+        pause / 2 + (pause / 2000) * self.share
     }
 }
 

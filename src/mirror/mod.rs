@@ -209,6 +209,11 @@ impl Mirror {
         self.cluster.name()
     }
 
+    /// The time between two queries of the scheduler, which report the changes.
+    pub fn interval(&self) -> Duration {
+        self.settings.pause()
+    }
+
     /// The counters for the metrics.
     pub fn counters(&self) -> &Counters {
         &self.counters

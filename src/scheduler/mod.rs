@@ -116,6 +116,11 @@ pub trait Scheduler: Send + Sync {
         None
     }
 
+    /// How long after a job's end its last output may be in transit: from the node to the file server, and from there to the reader.
+    fn output_transit_time(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
     /// The jobs that the scheduler itself submits again and again, if it has such.
     fn schedules(&self) -> Option<&dyn Schedules> {
         None
@@ -215,6 +220,9 @@ pub enum SchedulerError {
     /// The scheduler rejected the request: the scheduler's own words.
     #[error("{0}")]
     Rejected(String),
+    /// The caller has as many jobs as one user may, so nothing was submitted: until when, and what to do.
+    #[error("{0}")]
+    QueueFull(String),
     /// These members of the job's description ask for something that this scheduler does not have; never empty.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Members(Vec<RefusedMember>),
@@ -333,6 +341,7 @@ impl Classify for SchedulerError {
             Self::JobNotFound | Self::ScheduleNotFound => Kind::NotFound,
             Self::TooMuchOutput(_) => Kind::TooLarge,
             Self::Rejected(_) | Self::Members(_) | Self::KeyReused => Kind::Invalid,
+            Self::QueueFull(_) => Kind::TooManyRequests,
             Self::UnderWay { .. } | Self::Undecided { .. } | Self::Undecidable { .. } => Kind::Conflict,
             Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,
@@ -355,7 +364,7 @@ impl Classify for SchedulerError {
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Down(_) | Self::NoRecord(_) | Self::RecordStore => Some(false),
+            Self::Down(_) | Self::QueueFull(_) | Self::NoRecord(_) | Self::RecordStore => Some(false),
             Self::Unanswered(_) | Self::Undecided { .. } | Self::Undecidable { .. } => Some(true),
             other => other.wrapped().and_then(Classify::maybe_effected),
         }

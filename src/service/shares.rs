@@ -91,7 +91,7 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
     change.end(added.and_then(|added| {
         added.ok_or_else(|| {
             let max = config.max_per_user;
-            ServiceError::TooMany(
+            ServiceError::Conflict(
                 format!("you have {max} links that may still be used, the limit of one user (shares.max_per_user): revoke one").into(),
             )
         })

@@ -55,6 +55,8 @@ async fn the_configuration_leads_to_the_ssh_server() {
     demo.first_line().await;
     let text = configuration.lock().unwrap().clone();
     let config = config::from_yaml(&text, std::iter::empty()).unwrap().config;
+    let scheduler = config.clusters[0].scheduler.as_ref().unwrap();
+    assert_eq!(scheduler.common().job_mirror.pause(), Duration::from_millis(500), "waits for jobs end soon");
     let ssh = config.clusters[0].ssh.as_ref().unwrap();
     let credentials::Config::StaticKeys(keys) = config.ssh_credentials else { panic!("no static keys") };
     let (user, keys) = keys.keys.iter().next().unwrap();

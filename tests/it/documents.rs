@@ -60,6 +60,16 @@ fn every_page_of_the_documentation_can_be_reached_from_the_readme() {
 }
 
 #[test]
+fn each_script_of_the_measurements_explains_itself() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("build/environment/bench");
+    for name in ["run", "transfer", "jobs", "footprint", "mirror", "distance"] {
+        let output = std::process::Command::new("bash").arg(folder.join(format!("{name}.sh"))).arg("--help").output().unwrap();
+        let help = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && help.contains(&format!("{name}.sh")) && !help.contains("set -e"), "{name}: {output:?}");
+    }
+}
+
+#[test]
 fn the_page_of_jobs_has_each_state_that_a_request_may_name() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/jobs.md")).unwrap();
     let (_, section) = page.split_once("\n## States\n").unwrap();

@@ -267,7 +267,7 @@ async fn what_cannot_be_shared_is_refused() {
         site.share("a", json!({})).await;
     }
     let answer = site.ask(json!({"path": path})).await;
-    assert_eq!(answer.status, 429);
+    assert_eq!(answer.status, 409);
     assert!(answer.everything().contains("shares.max_per_user"), "{}", answer.everything());
 }
 

@@ -21,9 +21,10 @@ declare -A seconds_at
 main() {
     while [ $# -gt 0 ]; do
         case $1 in
+            -h | --help) print_help "${BASH_SOURCE[0]}" && exit ;;
             --delay) delay=$2 ;;
             --rounds) rounds=$2 ;;
-            *) die "distance.sh does not know $1" ;;
+            *) die "distance.sh does not know $1: see --help" ;;
         esac
         shift 2
     done

@@ -20,10 +20,11 @@ folder=/dev/shm/goldcrest-bench
 main() {
     while [ $# -gt 0 ]; do
         case $1 in
+            -h | --help) print_help "${BASH_SOURCE[0]}" && exit ;;
             --starts) starts=$2 ;;
             --clients) clients=$2 ;;
             --seconds) seconds=$2 ;;
-            *) die "footprint.sh does not know $1" ;;
+            *) die "footprint.sh does not know $1: see --help" ;;
         esac
         shift 2
     done

@@ -26,9 +26,10 @@ account_fields=JobID,State,Reason,ExitCode,Start,End,ElapsedRaw,Suspended,Timeli
 main() {
     while [ $# -gt 0 ]; do
         case $1 in
+            -h | --help) print_help "${BASH_SOURCE[0]}" && exit ;;
             --jobs) jobs=$2 ;;
             --rounds) rounds=$2 ;;
-            *) die "jobs.sh does not know $1" ;;
+            *) die "jobs.sh does not know $1: see --help" ;;
         esac
         shift 2
     done

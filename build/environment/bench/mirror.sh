@@ -32,11 +32,12 @@ reader=
 main() {
     while [ $# -gt 0 ]; do
         case $1 in
+            -h | --help) print_help "${BASH_SOURCE[0]}" && exit ;;
             --jobs) jobs=$2 ;;
             --watchers) watchers=$2 ;;
             --submissions) submissions=$2 ;;
             --seconds) seconds=$2 ;;
-            *) die "mirror.sh does not know $1" ;;
+            *) die "mirror.sh does not know $1: see --help" ;;
         esac
         shift 2
     done

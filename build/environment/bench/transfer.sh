@@ -24,12 +24,13 @@ proxy_pid=
 main() {
     while [ $# -gt 0 ]; do
         case $1 in
+            -h | --help) print_help "${BASH_SOURCE[0]}" && exit ;;
             --size) size=$2 ;;
             --rounds) rounds=$2 ;;
             --delay) delay=$2 ;;
             --folder) folder=$2 ;;
             --cipher) cipher=$2 ;;
-            *) die "transfer.sh does not know $1" ;;
+            *) die "transfer.sh does not know $1: see --help" ;;
         esac
         shift 2
     done

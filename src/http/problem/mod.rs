@@ -13,6 +13,7 @@ pub(crate) mod invalid;
 pub(crate) mod problem_context;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::cluster::GateError;
 use crate::error::{Classify, ErrorChain, Kind, public_causes};
 use crate::filesystem::FilesystemError;
 use crate::http::problem::context::RequestContext;
@@ -357,6 +359,11 @@ impl From<ServiceError> for Problem {
                 problem.0.answer.retry_after = u32::try_from(wait.as_secs()).ok();
                 problem
             }
+            ServiceError::Gate(GateError::Unhealthy { wait: Some(wait), .. }) => {
+                let mut problem = Self::classified(&error);
+                problem.0.answer.retry_after = Some(whole_seconds(wait));
+                problem
+            }
             error => Self::classified(&error),
         };
         if let Some(alternative) = alternative {
@@ -396,6 +403,12 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// The time as the value of `Retry-After`: rounded up, at least 1.
+fn whole_seconds(wait: Duration) -> u32 {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
 }
 
 /// The status of an error of this kind.
@@ -439,7 +452,6 @@ fn challenge(error: &AccessError) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     use super::*;
     use crate::http::server::request_metrics;

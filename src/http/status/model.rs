@@ -51,7 +51,7 @@ pub(in crate::http) struct GetWhoamiResponse {
     /// The OAuth2 client that the token was issued to.
     client_id: Option<String>,
     email: Option<String>,
-    /// Whether the token belongs to a service account, not to a person.
+    /// Whether the token counts as that of a service account, not of a person: it has no claim `email`, or a JupyterHub says so.
     service_account: bool,
     groups: Vec<String>,
     scopes: Vec<String>,

@@ -262,6 +262,11 @@ impl CachedScheduler {
         self.scheduler.outputs()
     }
 
+    /// As [`Scheduler::output_transit_time`].
+    pub fn output_transit_time(&self) -> Duration {
+        self.scheduler.output_transit_time()
+    }
+
     /// As [`Scheduler::schedules`].
     pub fn schedules(&self) -> Option<&dyn Schedules> {
         self.scheduler.schedules()

@@ -17,6 +17,9 @@ const PRELUDE: &str = include_str!("shell/prelude.sh");
 /// The file of each job's runner. It is in the job's directory, so that an update of the proxy does not affect running jobs.
 pub const RUNNER: &str = concat!(include_str!("shell/prelude.sh"), include_str!("shell/runner.sh"));
 
+/// The key of the limit that a full queue has reached.
+const QUEUE_LIMIT: &str = "scheduler.local.queue_limit";
+
 /// The failure of a program of this module: the inner result of each command's output.
 type ProgramResult<T> = Result<T, SchedulerError>;
 
@@ -45,6 +48,7 @@ fn answer(raw: &RawOutput) -> Result<ProgramResult<&[u8]>, CommandError> {
         64 | 66 => Ok(Err(SchedulerError::Rejected(words.to_owned()))),
         65 => Ok(Err(SchedulerError::JobNotFound)),
         67 => Ok(Err(SchedulerError::Down(words.to_owned()))),
+        68 => Ok(Err(SchedulerError::QueueFull(format!("{words} for one user ({QUEUE_LIMIT}): wait until one ends, or cancel one")))),
         0 => Err(misunderstood("it has no beginning")),
         _ => Err(CommandError::exit(raw)),
     }

@@ -9,11 +9,11 @@ use serde::Deserialize;
 pub struct Config {
     /// Maximum number of running jobs of one user; 0 for one per CPU. Further jobs wait in the order of their ids.
     pub slots: u32,
-    /// Maximum number of pending and running jobs of one user. Further submissions are refused.
+    /// Maximum number of pending and running jobs of one user. Further submissions are refused with 429.
     pub queue_limit: u32,
-    /// Time limit in seconds of a job without `#SBATCH --time`; 0 for none.
+    /// Time limit in seconds of a job that names none, by `timeLimit` or `#SBATCH --time`; 0 for `max_time_limit`.
     pub default_time_limit: u64,
-    /// Maximum time limit of a job in seconds; 0 for none.
+    /// Maximum time limit of a job in seconds, which a job that names none has too, unless `default_time_limit` is shorter; 0 for none.
     pub max_time_limit: u64,
     /// Seconds between SIGTERM and SIGKILL when a job is cancelled or reaches its time limit.
     pub kill_wait: u32,

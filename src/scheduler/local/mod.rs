@@ -15,6 +15,7 @@ mod directives;
 mod record;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -156,7 +157,7 @@ impl Local {
         let longest = self.config.max_time_limit;
         match (requested, longest) {
             (_, 0) => Ok(limit),
-            (None, _) if limit == 0 => Ok(longest),
+            (None, _) if limit == 0 || limit > longest => Ok(longest),
             _ if limit == 0 || limit > longest => {
                 Err(SchedulerError::Rejected(format!("Requested time limit is invalid: the longest is {longest} s")))
             }
@@ -334,6 +335,11 @@ impl Scheduler for Local {
                 (UnsupportedOperation::TimeLimit, NO_NEW_LIMIT),
             ]
         }
+    }
+
+    /// The job ran on the machine on which its output is read.
+    fn output_transit_time(&self) -> Duration {
+        Duration::ZERO
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {

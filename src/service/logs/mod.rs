@@ -21,7 +21,7 @@ use super::shared_follow::{FollowKey, OpenSource, Permit};
 use super::updates::{UpdateStream, until_expiry};
 use super::{Access, InvalidRequest, ServiceError};
 
-use ending::JobWatch;
+use ending::{JobEnd, JobWatch};
 use lines::start_of_last;
 
 /// The message if the scheduler knows the job, but not where its output is.
@@ -146,9 +146,9 @@ impl Output {
                 regular(&self.path, found.mode)?;
                 Ok(Some(found.size))
             }
-            Err(FilesystemError::NotFound(_)) => match JobWatch::new(access, &self.job).has_ended().await {
-                Some(true) => Err(ServiceError::NotFound(NO_OUTPUT)),
-                Some(false) | None => Ok(None),
+            Err(FilesystemError::NotFound(_)) => match JobWatch::new(access, &self.job).end().await {
+                JobEnd::Ended(_) => Err(ServiceError::NotFound(NO_OUTPUT)),
+                JobEnd::Pending | JobEnd::Unknown => Ok(None),
             },
             Err(error) => Err(error.into()),
         }

@@ -2,24 +2,19 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::ending::JobWatch;
+use super::ending::complete_output;
 use crate::domain::{JobId, RemotePath};
 use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed};
 use crate::service::shared_follow::{Event, Source};
 use crate::service::updates::expiry;
 use crate::service::{Access, ServiceError};
 
-/// The interval between checks whether the job has ended.
-const JOB_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
 /// The interval between checks whether the file exists.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// The time after the end of a job in which its last output may still be in transit: from the node to the file server, and from there to the reader.
-const OUTPUT_SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// The time to wait for more content of a file that was read to its end.
 const LAST_CONTENT_WAIT: Duration = Duration::from_millis(250);
@@ -28,23 +23,23 @@ const LAST_CONTENT_WAIT: Duration = Duration::from_millis(250);
 pub(super) fn open(access: Access, job: JobId, path: RemotePath, offset: u64) -> Source {
     let end = expiry(access.principal());
     // Existing content is sent before the scheduler is queried.
-    let next_job_check = Instant::now() + LAST_CONTENT_WAIT;
-    let output = GrowingOutput { access, job, path, offset, file: None, phase: Phase::Opening, next_job_check, ended: None, size: None };
+    let completion = complete_output(access.clone(), job, LAST_CONTENT_WAIT);
+    let output = GrowingOutput { access, path, offset, file: None, phase: Phase::Opening, completion, complete_at: None, size: None };
     let events = stream::unfold(output, |mut output| async move { output.next().await.map(|event| (event, output)) });
     events.boxed().take_until(end).chain(stream::once(async { Event::Expired })).boxed()
 }
 
 struct GrowingOutput {
     access: Access,
-    job: JobId,
     path: RemotePath,
     /// The end of the part that was read.
     offset: u64,
     file: Option<FollowStream>,
     phase: Phase,
-    next_job_check: Instant,
-    /// When the job was first known to have ended.
-    ended: Option<Instant>,
+    /// Waits for the end of the job.
+    completion: BoxFuture<'static, Instant>,
+    /// From when on it is complete, once the job has ended.
+    complete_at: Option<Instant>,
     /// The size up to which it is read then.
     size: Option<u64>,
 }
@@ -85,21 +80,11 @@ impl GrowingOutput {
     /// The next change; none if the job has ended and everything was sent.
     async fn read_on(&mut self) -> Result<Option<Followed>, ServiceError> {
         loop {
-            self.check_job().await;
             if self.is_whole().await? {
                 return Ok(None);
             }
-            let Some(file) = &mut self.file else {
-                sleep(if self.ended.is_some() { LAST_CONTENT_WAIT } else { FILE_CHECK_INTERVAL }).await;
-                self.open_file().await?;
-                continue;
-            };
-            let next = match self.ended {
-                Some(_) => timeout(LAST_CONTENT_WAIT, file.next()).await,
-                None => timeout_at(self.next_job_check, file.next()).await,
-            };
-            match next {
-                Ok(Some(change)) => {
+            match self.next_change().await {
+                Some(change) => {
                     let change = change?;
                     match &change {
                         Followed::Data { end, .. } => self.offset = *end,
@@ -108,11 +93,40 @@ impl GrowingOutput {
                     }
                     return Ok(Some(change));
                 }
-                // It is followed again if it still exists.
-                Ok(None) => self.file = None,
-                Err(_) => {}
+                None if self.file.is_none() => self.open_file().await?,
+                None => {}
             }
         }
+    }
+
+    /// Waits for a change of the file, but not past the end of the job. Without a file, it waits until the next attempt to open it.
+    async fn next_change(&mut self) -> Option<Result<Followed, FilesystemError>> {
+        let Some(file) = &mut self.file else {
+            match self.complete_at {
+                Some(_) => sleep(LAST_CONTENT_WAIT).await,
+                None => tokio::select! {
+                    () = sleep(FILE_CHECK_INTERVAL) => {}
+                    at = &mut self.completion => self.complete_at = Some(at),
+                },
+            }
+            return None;
+        };
+        let change = match self.complete_at {
+            Some(at) => timeout_at(at.max(Instant::now() + LAST_CONTENT_WAIT), file.next()).await.ok()?,
+            None => tokio::select! {
+                biased;
+                change = file.next() => change,
+                at = &mut self.completion => {
+                    self.complete_at = Some(at);
+                    return None;
+                }
+            },
+        };
+        if change.is_none() {
+            // It is followed again if it still exists.
+            self.file = None;
+        }
+        change
     }
 
     /// Opens the file if it exists.
@@ -126,19 +140,9 @@ impl GrowingOutput {
         Ok(())
     }
 
-    async fn check_job(&mut self) {
-        if self.ended.is_some() || Instant::now() < self.next_job_check {
-            return;
-        }
-        if JobWatch::new(&self.access, &self.job).has_ended().await == Some(true) {
-            self.ended = Some(Instant::now());
-        }
-        self.next_job_check = Instant::now() + JOB_CHECK_INTERVAL;
-    }
-
     /// Whether the job has ended and its output was read. The size is read once, so that a file to which others write has an end too.
     async fn is_whole(&mut self) -> Result<bool, ServiceError> {
-        if self.ended.is_none_or(|ended| ended.elapsed() < OUTPUT_SETTLE_TIME) {
+        if self.complete_at.is_none_or(|at| Instant::now() < at) {
             return Ok(false);
         }
         if self.size.is_none() {

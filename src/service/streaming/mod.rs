@@ -122,7 +122,7 @@ fn addresses(streamer: &Streamer, host: Option<&str>) -> Vec<String> {
 
 fn not_listening(endpoint: &Endpoint) -> ServiceError {
     let Endpoint { host, ports: [first, last] } = endpoint;
-    GateError::Unhealthy(format!(
+    GateError::Unavailable(format!(
         "the transfer method streamer is not available now: none of the ports {first} to {last} of {host} could be listened on"
     ))
     .into()
@@ -152,7 +152,7 @@ async fn make_room(access: &Access) -> Result<(), ServiceError> {
 
 fn new_secret() -> Result<Secret, ServiceError> {
     let mut bytes = [0; 32];
-    rand::fill(&mut bytes).map_err(|_| GateError::Unhealthy("the system has no random bytes for a secret".to_owned()))?;
+    rand::fill(&mut bytes).map_err(|_| GateError::Unavailable("the system has no random bytes for a secret".to_owned()))?;
     Ok(Secret::from(URL_SAFE_NO_PAD.encode(bytes)))
 }
 

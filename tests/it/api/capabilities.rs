@@ -14,7 +14,7 @@ use super::{Api, cluster_config, whole};
 use crate::support::scripted::{ScriptedTransport, prints};
 
 /// `daint` without SSH: a scheduler that is asked by its REST API.
-fn without_ssh(scheduler: Vec<Step>, health: watch::Receiver<ClusterHealth>) -> Cluster {
+pub(super) fn without_ssh(scheduler: Vec<Step>, health: watch::Receiver<ClusterHealth>) -> Cluster {
     let section = json!({"type": "slurm", "version": "24.11.0", "connection_mode": "rest", "api_url": "http://slurm:6820"});
     let config = Config { ssh: None, scheduler: serde_json::from_value(section).unwrap(), ..cluster_config() };
     let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", scheduler)));

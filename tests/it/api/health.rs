@@ -1,17 +1,19 @@
 //! The background checker, over scripted backends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use goldcrest::domain::{ClusterHealth, FileStat, RemotePath, ServiceType};
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::health::Checker;
+use goldcrest::scheduler::SchedulerError;
 use goldcrest::ssh::TransportError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster;
+use super::capabilities::without_ssh;
 use super::doubles::{Reply, Source, Step};
+use super::{Api, cluster, unhealthy};
 use crate::support::scripted::{ScriptedTransport, breaks, prints};
 
 fn checker(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, token: bool) -> (Checker, watch::Receiver<ClusterHealth>) {
@@ -29,7 +31,7 @@ fn stats() -> Vec<Step> {
 
 #[tokio::test]
 async fn every_configured_service_is_probed_and_the_findings_are_published() {
-    let (checker, health) =
+    let (mut checker, health) =
         checker(vec![("checker: ping", Reply::Done)], stats(), ScriptedTransport::new([prints("true", "welcome!")]), true);
     checker.check().await;
     let health = health.borrow().clone();
@@ -50,7 +52,7 @@ async fn every_configured_service_is_probed_and_the_findings_are_published() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_hangs_fails_by_its_own_limit_and_the_others_do_not_wait_for_it() {
-    let (checker, health) = checker(
+    let (mut checker, health) = checker(
         vec![("checker: ping", Reply::Hangs)],
         stats(),
         ScriptedTransport::new([breaks("true", TransportError::Login("checker".to_owned()))]),
@@ -66,13 +68,54 @@ async fn a_probe_that_hangs_fails_by_its_own_limit_and_the_others_do_not_wait_fo
 
 #[tokio::test]
 async fn without_a_token_there_is_one_entry_which_gates_nothing_and_tells_nothing_internal() {
-    let (checker, health) = checker(vec![], vec![], ScriptedTransport::new([]), false);
+    let (mut checker, health) = checker(vec![], vec![], ScriptedTransport::new([]), false);
     checker.check().await;
     let health = health.borrow().clone();
     assert_eq!(health.services.len(), 1);
     assert_eq!((health.services[0].service, health.services[0].healthy, health.last_check), (ServiceType::Exception, false, None));
     assert!(!health.services[0].message.as_deref().unwrap().contains("10.0.0.3"));
     assert!(health.unhealthy(ServiceType::Ssh).is_none());
+}
+
+/// The whole seconds between the publications of a checker.
+async fn pauses(checker: Checker, mut health: watch::Receiver<ClusterHealth>, count: usize) -> Vec<u64> {
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(checker.run(stop.clone()));
+    let mut last = tokio::time::Instant::now();
+    let mut pauses = Vec::new();
+    for _ in 0..=count {
+        tokio::time::timeout(Duration::from_secs(600), health.changed()).await.unwrap().unwrap();
+        pauses.push(last.elapsed().as_secs());
+        last = tokio::time::Instant::now();
+    }
+    stop.cancel();
+    task.await.unwrap();
+    pauses.split_off(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_service_is_unhealthy_it_is_checked_again_soon_and_then_less_and_less_often() {
+    let down = || ("checker: ping", Reply::SchedulerFails(SchedulerError::Down("gone".to_owned())));
+    let well = || ("checker: ping", Reply::Done);
+    let scheduler = vec![down(), down(), down(), down(), down(), down(), well(), well(), down()];
+    let (sender, receiver) = watch::channel(ClusterHealth::default());
+    let checker = Checker::new(Arc::new(without_ssh(scheduler, receiver.clone())), sender, Arc::new(Source(true)));
+    let found = pauses(checker, receiver, 8).await;
+    // Between half and all of 5, 10, 20, 40, 60, 60 seconds, and after the end of the outage of 60.
+    for (pause, limit) in found.iter().zip([5, 10, 20, 40, 60, 60, 60]) {
+        assert!((limit / 2..=limit).contains(pause), "{limit}: {found:?}");
+    }
+    assert_eq!(found[7], 60, "{found:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_when_the_service_is_checked_again() {
+    let mut health = unhealthy(ServiceType::Scheduler, None);
+    for (wait, expected) in [(Some(3100), "4"), (Some(0), "1"), (None, "10")] {
+        health.next_check = wait.map(|wait| Instant::now() + Duration::from_millis(wait));
+        let answer = Api::build(Vec::new(), Vec::new(), health.clone(), "", |_| {}).get("/compute/daint/jobs").await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some(expected)), "{wait:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

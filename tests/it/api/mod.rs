@@ -107,6 +107,22 @@ pub fn cluster_config() -> goldcrest::cluster::Config {
     serde_json::from_value(config).unwrap()
 }
 
+/// The health of a cluster with one unhealthy service.
+pub fn unhealthy(service: ServiceType, path: Option<&str>) -> ClusterHealth {
+    ClusterHealth {
+        services: vec![ServiceHealth {
+            service,
+            last_checked: "2026-01-31T08:00:00Z".parse().unwrap(),
+            latency: Some(0.25),
+            healthy: false,
+            message: Some("the probe failed".to_owned()),
+            path: path.map(|path| RemotePath::from_text(path).unwrap()),
+        }],
+        last_check: Some("2026-01-31T08:00:01.5Z".parse().unwrap()),
+        next_check: None,
+    }
+}
+
 /// The API over one cluster.
 pub struct Api {
     router: Router,
@@ -123,18 +139,7 @@ impl Api {
 
     /// Backends that do nothing, and this health.
     pub fn unhealthy(service: ServiceType, path: Option<&str>) -> Self {
-        let health = ClusterHealth {
-            services: vec![ServiceHealth {
-                service,
-                last_checked: "2026-01-31T08:00:00Z".parse().unwrap(),
-                latency: Some(0.25),
-                healthy: false,
-                message: Some("the probe failed".to_owned()),
-                path: path.map(|path| RemotePath::from_text(path).unwrap()),
-            }],
-            last_check: Some("2026-01-31T08:00:01.5Z".parse().unwrap()),
-        };
-        Self::build(Vec::new(), Vec::new(), health, "", |_| {})
+        Self::build(Vec::new(), Vec::new(), unhealthy(service, path), "", |_| {})
     }
 
     pub fn build(

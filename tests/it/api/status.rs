@@ -35,7 +35,7 @@ async fn what_the_checker_finds_is_shown_from_the_next_request_on() {
     };
     assert_eq!(checked().await, (json!(null), 0));
     for time in ["2026-01-31T08:00:00Z", "2026-01-31T08:01:00Z"] {
-        checker.send_replace(ClusterHealth { services: Vec::new(), last_check: Some(time.parse().unwrap()) });
+        checker.send_replace(ClusterHealth { services: Vec::new(), last_check: Some(time.parse().unwrap()), next_check: None });
         for _ in 0..2 {
             assert_eq!(checked().await, (json!(time), 0));
         }
@@ -185,7 +185,7 @@ async fn liveness_needs_no_token_and_tells_the_age_of_the_oldest_check() {
     assert_eq!((answer.status, answer.json()), (200, json!({"healthcheckRuns": {}, "lastUpdate": 0})));
 
     let last_check = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(90);
-    let health = ClusterHealth { services: vec![], last_check: Some(last_check) };
+    let health = ClusterHealth { services: vec![], last_check: Some(last_check), next_check: None };
     let answer = Api::build(vec![], vec![], health, "", |_| {}).send(request()).await.json();
     assert_eq!(answer["healthcheckRuns"], json!({"daint": last_check.to_string()}));
     assert!((90..100).contains(&answer["lastUpdate"].as_i64().unwrap()), "{answer}");

@@ -2,6 +2,8 @@
 
 mod events;
 mod mirrors;
+mod outputs;
+mod queue;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -36,71 +38,10 @@ use super::metrics::{sample, text};
 use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;
 use crate::support::{PATIENCE, wait_for, wait_until};
+use queue::Queue;
 
 /// The interval of the job mirror.
 const INTERVAL: Duration = Duration::from_millis(100);
-
-/// A scheduler with a queue and accounting that a test changes as it likes, and that counts how often it is asked.
-#[derive(Clone, Default)]
-struct Queue(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    queue: Mutex<Vec<Job>>,
-    accounting: Mutex<Vec<Job>>,
-    lists: AtomicUsize,
-    singles: AtomicUsize,
-    is_down: AtomicBool,
-}
-
-impl Queue {
-    fn with(jobs: impl IntoIterator<Item = Job>) -> Self {
-        let queue = Self::default();
-        queue.0.queue.lock().unwrap().extend(jobs);
-        queue
-    }
-
-    /// Waits until no list is requested during five intervals.
-    #[track_caller]
-    fn until_quiet(&self) -> impl Future<Output = ()> {
-        wait_until(PATIENCE, async move || {
-            let lists = self.lists();
-            tokio::time::sleep(5 * INTERVAL).await;
-            self.lists() == lists
-        })
-    }
-
-    /// Puts a job into this state.
-    fn set(&self, id: &str, state: &str) {
-        let mut queue = self.0.queue.lock().unwrap();
-        queue.iter_mut().find(|job| job.id.as_str() == id).unwrap().status = status(state);
-    }
-
-    fn add(&self, job: Job) {
-        self.0.queue.lock().unwrap().push(job);
-    }
-
-    fn remove(&self, id: &str) {
-        self.0.queue.lock().unwrap().retain(|job| job.id.as_str() != id);
-    }
-
-    fn be_down(&self, is_down: bool) {
-        self.0.is_down.store(is_down, Ordering::SeqCst);
-    }
-
-    fn lists(&self) -> usize {
-        self.0.lists.load(Ordering::SeqCst)
-    }
-
-    fn singles(&self) -> usize {
-        self.0.singles.load(Ordering::SeqCst)
-    }
-
-    fn answer<T>(&self, count: &AtomicUsize, look: impl FnOnce() -> T) -> Result<T, SchedulerError> {
-        count.fetch_add(1, Ordering::SeqCst);
-        if self.0.is_down.load(Ordering::SeqCst) { Err(SchedulerError::Down("no controller".to_owned())) } else { Ok(look()) }
-    }
-}
 
 fn status(state: &str) -> JobStatus {
     let exit_code = (state == "COMPLETED").then_some(0);
@@ -127,90 +68,6 @@ fn job(id: &str, user: &str, state: &str) -> Job {
     }
 }
 
-const UNUSED: SchedulerError = SchedulerError::Unsupported("no test asks for it");
-
-#[async_trait]
-impl Scheduler for Queue {
-    async fn submit(&self, _: &Principal, _: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
-        // It is not in the queue yet.
-        Ok(JobId::new("77").unwrap().into())
-    }
-
-    async fn submit_once(&self, _: &Principal, _: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
-        // It was submitted days ago, and the scheduler has forgotten it.
-        Ok(Submitted { id: JobId::new("78").unwrap(), repeated: true, record: Some(RecordPlace::Cluster) }.into())
-    }
-
-    async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        let is_asked_for = |job: &&Job| query.all_users || job.user.as_deref() == Some(by.username.as_str());
-        self.answer(&self.0.lists, || {
-            let queue = self.0.queue.lock().unwrap();
-            queue.iter().filter(is_asked_for).cloned().collect::<Vec<_>>().into()
-        })
-    }
-
-    async fn job(&self, _: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        let found: Vec<Job> = self.answer(&self.0.singles, || {
-            let (queue, accounting) = (self.0.queue.lock().unwrap(), self.0.accounting.lock().unwrap());
-            queue.iter().chain(accounting.iter()).filter(|job| job.id == *id).cloned().collect()
-        })?;
-        if found.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(found.into()) }
-    }
-
-    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn cancel(&self, _: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
-        self.set(id.as_str(), "CANCELLED");
-        Ok(().into())
-    }
-
-    async fn alter(&self, _: &Principal, _: &JobId, _: JobChange) -> Result<Reported<()>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn validate(&self, _: &Principal, _: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn nodes(&self, _: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn partitions(&self, _: &Principal, _: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn reservations(&self, _: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn accounts(&self, _: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn usage(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn limits(&self, _: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
-        Err(UNUSED)
-    }
-
-    async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
-        Ok(())
-    }
-}
-
 /// The API over a queue whose jobs are mirrored. What observes them ends with it.
 struct Site {
     api: Arc<Api>,
@@ -233,7 +90,12 @@ impl Site {
         let mut config = cluster_config();
         let Some(scheduler::Config::Slurm { common, .. }) = &mut config.scheduler else { panic!("daint has Slurm") };
         common.job_mirror = settings;
-        let files = ScriptedFiles(Script::new("file system", []));
+        let output = queue.output_steps();
+        if !output.is_empty() {
+            // Time is paused where an output is followed, but answers age by the real clock.
+            common.read_freshness = 0.0;
+        }
+        let files = ScriptedFiles(Script::new("file system", output));
         let capabilities = whole(Arc::new(ScriptedTransport::new([])), Arc::new(queue.clone()), Arc::new(files));
         let (_, health) = watch::channel(ClusterHealth::default());
         let cluster = Arc::new(Cluster::new(config, capabilities, health));
@@ -446,7 +308,7 @@ async fn a_job_that_left_the_queue_before_accounting_knows_its_end_is_not_gone()
         answer.json()["incomplete"].as_str().is_some_and(|reason| reason.contains("has left the queue"))
     })
     .await;
-    site.queue.0.accounting.lock().unwrap().push(job("1", "alice", "OUT_OF_MEMORY"));
+    site.queue.account(job("1", "alice", "OUT_OF_MEMORY"));
     assert_eq!(told(&events.rest().await), states(&[("1", "RUNNING"), ("1", "OUT_OF_MEMORY")]));
 }
 

@@ -53,7 +53,8 @@ async fn a_job_is_validated_by_what_its_submission_checks() {
         host.scheduler.validate(&host.ada, &at("work")).await.unwrap();
         let id = host.submit("#!/bin/sh\nsleep 973\n").await;
         let full = host.scheduler.validate(&host.ada, &at("work")).await.unwrap_err();
-        assert!(full.to_string().contains("the queue is full"), "{full}");
+        let words = "the queue is full: your pending and running jobs have reached the limit of 1 for one user (scheduler.local.queue_limit): wait until one ends, or cancel one";
+        assert_eq!((full.kind(), full.to_string().as_str()), (Kind::TooManyRequests, words));
         host.scheduler.cancel(&host.ada, &id).await.unwrap();
         host.wait_for_state(&id, "CANCELLED").await;
         host.nothing_is_left().await;
@@ -113,7 +114,7 @@ async fn hostile_values_reach_the_job_unchanged_and_forge_nothing() {
 
 #[tokio::test]
 async fn what_cannot_be_honoured_is_refused_with_a_reason() {
-    for host in Host::each(&Config { queue_limit: 1, max_time_limit: 60, ..config() }) {
+    for host in Host::each(&Config { queue_limit: 1, default_time_limit: 90, max_time_limit: 60, ..config() }) {
         let refused = async |change: fn(&mut JobDescription), words: &str| {
             let mut job = host.description("#!/bin/sh\n");
             change(&mut job);
@@ -129,8 +130,10 @@ async fn what_cannot_be_honoured_is_refused_with_a_reason() {
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\n\0".to_owned()), "NUL").await;
         refused(|job| job.script = JobScript::Inline("#!/bin/sh\r\ntrue\r\n".to_owned()), "DOS line breaks").await;
         refused(|job| drop(job.environment.insert("A;id".to_owned(), String::new())), "A;id").await;
+        // The longest limit is that of a job that names none.
         let id = host.submit("#!/bin/sh\nsleep 983\n").await;
-        refused(|_| (), "queue is full").await;
+        let full = host.scheduler.submit(&host.ada, &host.description("#!/bin/sh\n")).await.unwrap_err();
+        assert_eq!((full.kind(), full.maybe_effected()), (Kind::TooManyRequests, Some(false)), "{full}");
         host.scheduler.cancel(&host.ada, &id).await.unwrap();
         host.wait_for_state(&id, "CANCELLED").await;
         for unknown in ["77", "1_2", "x"] {

@@ -32,5 +32,5 @@ check_job() {
     [ -z "$kept" ] || fail 64 "the shell of the host sets this itself, and no job can be given it: $kept"
     count=0
     for entry in queue/[0-9]*; do if [ -e "$entry" ]; then count=$((count + 1)); fi; done
-    [ "$count" -lt "$limit" ] || fail 64 "the queue is full: $count jobs are pending or running"
+    [ "$count" -lt "$limit" ] || fail 68 "the queue is full: your pending and running jobs have reached the limit of $limit"
 }

@@ -94,7 +94,7 @@ async fn the_events_of_an_array_are_those_of_its_tasks() {
     events.until("5_1").await;
     site.queue.remove("5");
     site.queue.add(job("5_2", "alice", "COMPLETED"));
-    site.queue.0.accounting.lock().unwrap().push(job("5", "alice", "COMPLETED"));
+    site.queue.account(job("5", "alice", "COMPLETED"));
     events.until("5_2").await;
     site.queue.set("5_1", "COMPLETED");
     let text = events.rest().await;
@@ -141,7 +141,7 @@ async fn fifty_watchers_miss_no_end_while_the_scheduler_is_away() {
         site.queue.set(&number.to_string(), "COMPLETED");
         if number % 2 == 0 {
             site.queue.remove(&number.to_string());
-            site.queue.0.accounting.lock().unwrap().push(job(&number.to_string(), "alice", "TIMEOUT"));
+            site.queue.account(job(&number.to_string(), "alice", "TIMEOUT"));
         }
     }
     site.queue.be_down(false);
