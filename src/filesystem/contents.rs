@@ -44,6 +44,25 @@ pub trait Contents: Send + Sync {
         cap: Option<u64>,
     ) -> Result<Download, FilesystemError>;
 
+    /// As [`Contents::download`], of a path without symbolic links: what was opened is proven to be the file at the path before any of it is passed on.
+    /// Where others may write to a directory, a link can take the place of what was looked at before.
+    ///
+    /// # Errors
+    /// As [`Contents::download`], and [`FilesystemError::Changed`] if there is a link on the path, or the open file is another one.
+    async fn download_real(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<Download, FilesystemError>;
+
+    /// The SHA-256 of the file at a path without symbolic links, with the mode and the size of the same open file.
+    ///
+    /// # Errors
+    /// As [`Contents::checksum`], and [`FilesystemError::Changed`] as for [`Contents::download_real`].
+    async fn checksum_real(&self, principal: &Principal, path: &RemotePath) -> Result<Digested, FilesystemError>;
+
     /// Writes a file atomically: it appears under its name only when `content` has ended without an error.
     ///
     /// # Errors
@@ -100,6 +119,12 @@ pub trait Contents: Send + Sync {
     /// # Errors
     /// If it cannot be started. If something could not be packed, the stream ends with an error.
     async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError>;
+
+    /// As [`Contents::pack`], of a directory at a path without symbolic links.
+    ///
+    /// # Errors
+    /// As [`Contents::pack`], and [`FilesystemError::Changed`] if there is a link on the path, or no directory at it.
+    async fn pack_real(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError>;
 
     /// Unpacks an archive while it arrives. A new directory appears under its name only when it is complete. In an existing directory,
     /// the members are put in their places when all of them have arrived; after a failure before that, nothing has changed. Up to
@@ -193,11 +218,24 @@ impl PlaceOptions {
 pub struct Download {
     /// The file when it was opened.
     pub version: FileVersion,
+    /// Its type and permission bits then.
+    pub mode: u32,
     /// The bytes that `content` holds.
     pub range: Range<u64>,
     /// The content. The stream fails instead of ending early, also if the file is overwritten meanwhile; of a file that has grown,
     /// it has the size at the time of opening.
     pub content: ContentStream,
+}
+
+/// The digest of an open file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digested {
+    /// The digest.
+    pub checksum: Checksum,
+    /// The type and permission bits.
+    pub mode: u32,
+    /// The size in bytes.
+    pub size: u64,
 }
 
 /// A file's content, in pieces.

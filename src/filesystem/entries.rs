@@ -24,6 +24,9 @@ pub trait Entries: Send + Sync {
     /// (see [`WrittenPath`](crate::domain::WrittenPath)), which the cluster resolves, and behind which it is a directory.
     async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError>;
 
+    /// The path of what a path leads to, without links.
+    async fn real_path(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError>;
+
     /// Walks a directory, and with [`ListOptions::recursive`] all below it, in no particular order and in constant memory: the
     /// cluster sends more as the stream is read. If `path` itself cannot be read, that is an error here; below it,
     /// the rest is walked and the stream ends with [`FilesystemError::Incomplete`]. Dropping the stream ends the walk.
@@ -37,6 +40,14 @@ pub trait Entries: Send + Sync {
         options: ListOptions,
         request: &PageRequest,
     ) -> Result<Page, FilesystemError>;
+
+    /// As [`Entries::page`], of a directory at a path without symbolic links, with hidden names, and owners and groups as numbers. What was opened is
+    /// proven to be the directory at the path, as far as the protocol shows it, and to give nobody less than the permission bits `mode`, with
+    /// which it was looked at before.
+    ///
+    /// # Errors
+    /// As [`Entries::page`], and [`FilesystemError::Changed`] if there is a link on the path, no directory at it, or one that is less open.
+    async fn page_real(&self, principal: &Principal, path: &RemotePath, mode: u32, request: &PageRequest) -> Result<Page, FilesystemError>;
 }
 
 /// The options of a listing.

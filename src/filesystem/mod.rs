@@ -31,8 +31,8 @@ pub use crate::domain::{CompressOptions, Compression};
 pub use auto::ClusterFiles;
 pub use changes::{Changes, CopyOptions};
 pub use contents::{
-    ArchiveFormat, ContentStream, Contents, Download, Expected, FollowFrom, FollowStream, Followed, Part, PartOptions, PlaceOptions,
-    Placed, UploadOptions,
+    ArchiveFormat, ContentStream, Contents, Digested, Download, Expected, FollowFrom, FollowStream, Followed, Part, PartOptions,
+    PlaceOptions, Placed, UploadOptions,
 };
 pub use entries::{Entries, EntryStream, ListOptions, WalkOptions};
 pub use exec::CommandFiles;

@@ -88,6 +88,35 @@ pub async fn download(access: &Access, path: &str, range: Option<ByteRange>) -> 
     Ok((path, download))
 }
 
+/// Opens the file at a path without symbolic links to which a checked path leads. No link is followed.
+///
+/// # Errors
+/// If the file is over the limit on streams, the cluster does not deliver it, or there is a link on the path.
+pub(super) async fn download_real(access: &Access, path: &RemotePath) -> Result<Download, ServiceError> {
+    let opening = access.files().await?.download_real(access.principal(), path, None, TransferForm::Stream.cap(access));
+    carried(access, opening.map_err(|error| ServiceError::or_by(error, Alternative::TransferJob))).await
+}
+
+/// Checks that such a file can be downloaded, without a download; its size.
+///
+/// # Errors
+/// As [`download_real`].
+pub(super) async fn downloadable_real(access: &Access, path: &RemotePath) -> Result<u64, ServiceError> {
+    let (first, cap) = (ByteRange::From(0, Some(0)), TransferForm::Stream.cap(access));
+    let opened = access.files().await?.download_real(access.principal(), path, Some(first), cap).await;
+    Ok(opened.map_err(|error| ServiceError::or_by(error, Alternative::TransferJob))?.version.size)
+}
+
+/// Packs the directory at a path without symbolic links to which a checked path leads. No link is followed.
+///
+/// # Errors
+/// If the cluster cannot start, or there is a link on the path.
+pub(super) async fn pack_real(access: &Access, path: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, ServiceError> {
+    let files = access.files().await?;
+    let (content, transfer) = access.transfer(files.pack_real(access.principal(), path, format)).await?;
+    Ok(transfer.carry(counts::downloaded(access.counts(), content)))
+}
+
 /// Opens a file whose path was checked, or a range of it, with the limit `cap`.
 ///
 /// # Errors
@@ -100,7 +129,11 @@ pub(super) async fn open(
     larger: Alternative,
 ) -> Result<Download, ServiceError> {
     let opening = access.files().await?.download(access.principal(), path, range, cap);
-    let opening = opening.map_err(|error| ServiceError::or_by(error, larger));
+    carried(access, opening.map_err(|error| ServiceError::or_by(error, larger))).await
+}
+
+/// The content that is opened, as a transfer of the user.
+async fn carried(access: &Access, opening: impl Future<Output = Result<Download, ServiceError>>) -> Result<Download, ServiceError> {
     let (mut download, transfer) = access.transfer(opening).await?;
     download.content = transfer.carry(counts::downloaded(access.counts(), download.content));
     Ok(download)

@@ -78,7 +78,7 @@ pub async fn create(access: &Access, new: NewShare<'_>) -> Result<(Link, Secret)
     let link = StoredLink {
         system: access.cluster().name().clone(),
         path: path.to_text(),
-        real_path: real_path(access, &path, is_directory).await?,
+        real_path: Some(access.files().await?.real_path(access.principal(), &path).await?.to_text()),
         is_directory,
         created,
         expires: created.saturating_add(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))).unwrap_or(Timestamp::MAX),
@@ -146,7 +146,11 @@ pub async fn look(gate: &Gate, link: Presented<'_>, follower: Follower) -> Resul
     let (access, _, link) = follow(gate, link, follower).await?;
     let looking = async {
         let _permit = TransferPermit::take(&access)?;
-        check_target(&access, &link).await?;
+        let (path, real) = target(&access, &link).await?;
+        if let (Some(real), false) = (real, link.is_directory) {
+            let size = contents::downloadable_real(&access, &real).await?;
+            return Ok(LinkTarget { path, size: Some(size) });
+        }
         if link.is_directory {
             let (path, _) = contents::packable(&access, &link.path).await?;
             return Ok(LinkTarget { path, size: None });
@@ -191,35 +195,29 @@ async fn follow(gate: &Gate, link: Presented<'_>, follower: Follower) -> Result<
     Ok((access, links, link))
 }
 
-/// Checks that the path leads where it led when the link was made: another user who may write to a directory on the way could lay a symbolic link
-/// there to any file of the user.
-async fn check_target(access: &Access, link: &StoredLink) -> Result<(), ServiceError> {
+/// The path of the link, and the one without symbolic links, to which it has to lead as it did when the link was made: another user who may write to a
+/// directory on the way could lay a symbolic link there to any file of the user. What is there is opened by the latter, since that could happen now. Of a
+/// link that an earlier release made to a file whose name was a link itself, it is not known.
+async fn target(access: &Access, link: &StoredLink) -> Result<(RemotePath, Option<RemotePath>), ServiceError> {
     let path = access.path(&link.path).await?;
-    if link.real_path.is_some() && real_path(access, &path, link.is_directory).await? != link.real_path {
-        return Err(ServiceError::Gone(GONE));
-    }
-    Ok(())
-}
-
-/// The path without symbolic links; none of a file whose name is one itself.
-async fn real_path(access: &Access, path: &RemotePath, is_directory: bool) -> Result<Option<String>, ServiceError> {
-    let (files, user) = (access.files().await?, access.principal());
-    if is_directory {
-        return Ok(Some(files.resolve(user, path).await?.to_text()));
-    }
-    let Some(parent) = path.parent() else { return Ok(None) };
-    let (real, found) = tokio::try_join!(files.resolve(user, &parent), files.stat(user, path, false))?;
-    let is_link = FileType::from_mode(found.mode) == FileType::Symlink;
-    Ok((!is_link).then(|| real.join(path.file_name()).to_text()))
+    let Some(recorded) = &link.real_path else { return Ok((path, None)) };
+    let real = access.files().await?.real_path(access.principal(), &path).await?;
+    if real.to_text() == *recorded { Ok((path, Some(real))) } else { Err(ServiceError::Gone(GONE)) }
 }
 
 async fn content(access: &Access, link: &StoredLink) -> Result<(LinkTarget, ContentStream), ServiceError> {
-    check_target(access, link).await?;
+    let (path, real) = target(access, link).await?;
     if link.is_directory {
-        let (path, content) = contents::pack(access, &link.path, ArchiveFormat::Tar).await?;
+        let content = match &real {
+            Some(real) => contents::pack_real(access, real, ArchiveFormat::Tar).await?,
+            None => contents::pack(access, &link.path, ArchiveFormat::Tar).await?.1,
+        };
         return Ok((LinkTarget { path, size: None }, content));
     }
-    let (path, download) = contents::download(access, &link.path, None).await?;
+    let download = match &real {
+        Some(real) => contents::download_real(access, real).await?,
+        None => contents::download(access, &link.path, None).await?.1,
+    };
     Ok((LinkTarget { path, size: Some(download.version.size) }, download.content))
 }
 
@@ -242,6 +240,8 @@ fn not_admitted(error: AccessError) -> FollowError {
 fn for_followers(error: ServiceError) -> ServiceError {
     match error.kind() {
         Kind::Forbidden | Kind::NotFound | Kind::Invalid => ServiceError::Gone(GONE),
+        // It leads elsewhere since a moment ago.
+        _ if matches!(error, ServiceError::Filesystem(FilesystemError::Changed(_))) => ServiceError::Gone(GONE),
         _ if matches!(error, ServiceError::TooMany(_)) => ServiceError::TooMany(MANY_FOLLOWERS.into()),
         _ => error,
     }

@@ -70,6 +70,12 @@ impl<'a> UploadFiles<'a> {
         }
         let copy = held_part(part);
         self.files.copy(self.principal, &mine, &copy, CopyOptions::default()).await?;
+        let stat = async |path| self.files.stat(self.principal, path, false).await;
+        if stat(&mine).await?.uid != stat(&copy).await?.uid {
+            // The copy is the user's own, and what was copied is another user's, who could put it there.
+            self.files.remove(self.principal, &copy).await?;
+            return Err(FilesystemError::Changed(part.clone()).into());
+        }
         if let Err(error) = self.files.remove(self.principal, &mine).await {
             tracing::warn!(%error, "could not remove the file of an upload that was taken over");
         }

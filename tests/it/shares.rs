@@ -9,6 +9,8 @@ use axum::http::Method;
 use futures::future::join;
 use goldcrest::authz::{Authorizer, Relation};
 use goldcrest::domain::ClusterHealth;
+use goldcrest::filesystem::FileAccess;
+use goldcrest::filesystem::sftp::protocol::Request;
 use goldcrest::service::links::{Config, Links};
 use goldcrest::service::{Gate, State, UserBounds};
 use goldcrest::ssh::LaneKind;
@@ -17,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::api::doubles::{Relations, Tokens};
 use crate::api::{Answer, Api, request};
+use crate::files::swap::Swapping;
 use crate::files::transport::{Local, Subsystem};
 use crate::support::records::records;
 use crate::support::{PATIENCE, wait_until};
@@ -136,6 +139,48 @@ async fn a_link_leads_nowhere_else_when_its_file_has_been_replaced_by_a_symbolic
         assert_eq!(site.api.send(request(method, &link, None, None)).await.status, 410);
     }
     assert_eq!(site.uses(&id).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_leads_nowhere_else_when_a_symbolic_link_is_laid_while_it_is_followed() {
+    for access in [FileAccess::Sftp, FileAccess::Exec] {
+        for (place, end) in [("pub/a", "private/a"), ("pub", "private"), ("pub/tree", "private/tree")] {
+            let transport = Swapping::new(Local::new(if access == FileAccess::Exec { Subsystem::Refused } else { Subsystem::Own }));
+            let steps = transport.steps.clone();
+            let site = Site::with(Way { transport, access }, Arc::new(Relations));
+            for (name, content) in [("pub", "content"), ("private", "secret")] {
+                std::fs::create_dir_all(site.path(name).join("tree")).unwrap();
+                std::fs::write(site.path(name).join("a"), content).unwrap();
+                std::fs::write(site.path(name).join("tree/a"), content).unwrap();
+            }
+            let shared = if place == "pub/tree" { "pub/tree" } else { "pub/a" };
+            let (link, id) = site.share(shared, json!({"maxUses": 2})).await;
+            let (from, to) = (site.path(place), site.path(end));
+            let is_open = |request: &Request| matches!(request, Request::Open { .. });
+            let command = if shared == "pub/tree" { "tar --create" } else { "dd " };
+            // By SFTP an archive is made by a command too.
+            steps.add(is_open, command, if command == "dd " { "/pub/a" } else { "/pub" }, move || {
+                std::fs::rename(&from, from.with_extension("old")).unwrap();
+                std::os::unix::fs::symlink(to, from).unwrap();
+            });
+            let answer = site.follow(&link).await;
+            assert!(steps.are_done(), "{access:?}, {place}");
+            assert!(!String::from_utf8_lossy(&answer.body).contains("secret"), "{access:?}, {place}");
+            assert_eq!((answer.status, site.uses(&id).await), (410, json!(0)), "{access:?}, {place}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_to_a_symbolic_link_leads_to_what_that_led_to_when_it_was_made() {
+    let site = Site::new();
+    std::fs::write(site.path("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink("a", site.path("latest")).unwrap();
+    let (link, _) = site.share("latest", json!({"maxUses": 2})).await;
+    assert_eq!(&*site.follow(&link).await.body, b"content");
+    std::fs::remove_file(site.path("latest")).unwrap();
+    std::os::unix::fs::symlink("secret", site.path("latest")).unwrap();
+    assert_eq!(site.follow(&link).await.status, 410);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

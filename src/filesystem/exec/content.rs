@@ -1,7 +1,8 @@
 //! Parts of files, checksums, and types of content.
 
-use super::command;
 use super::listing::not_understood;
+use super::scripts::is_real;
+use super::{command, script};
 use crate::domain::{ContentUnit, RemotePath, bytes_to_text};
 use crate::filesystem::Part;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -103,11 +104,49 @@ impl RemoteCommand for Sha256<'_> {
     fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {
         raw.success()?;
         // A backslash in front says that the name after the digest is escaped.
-        let line = raw.stdout.strip_prefix(b"\\").unwrap_or(&raw.stdout);
-        match line.first_chunk::<64>() {
-            Some(digest) if digest.iter().all(u8::is_ascii_hexdigit) => Ok(bytes_to_text(digest).to_ascii_lowercase()),
-            _ => Err(not_understood("sha256sum", "there is no digest")),
-        }
+        digest(raw.stdout.strip_prefix(b"\\").unwrap_or(&raw.stdout))
+    }
+}
+
+fn digest(line: &[u8]) -> Result<String, CommandError> {
+    match line.first_chunk::<64>() {
+        Some(digest) if digest.iter().all(u8::is_ascii_hexdigit) => Ok(bytes_to_text(digest).to_ascii_lowercase()),
+        _ => Err(not_understood("sha256sum", "there is no digest")),
+    }
+}
+
+/// The mode, the size and the SHA-256 of the file at a path in which no link is followed.
+pub struct RealSha256<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+}
+
+/// Parameter: path. It is not opened before it is known to be a regular file: to open a named pipe waits for its other end.
+const REAL_SHA256: &str = concat!(
+    r#"c() { echo "$1: it changed meanwhile" >&2; exit 1; }; m=$(stat -L --format=%F -- "$1") || exit; case $m in regular*) ;; *) c "$1" ;; esac; "#,
+    r#"{ "#,
+    is_real!("3"),
+    r#" || c "$1"; stat -L --format="%f %s" /dev/fd/3 && sha256sum <&3; } 3<"$1""#
+);
+
+impl RemoteCommand for RealSha256<'_> {
+    type Output = (u32, u64, String);
+
+    fn command_line(&self) -> CommandLine {
+        script(self.seconds, REAL_SHA256).arg(self.path.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        true
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(u32, u64, String), CommandError> {
+        raw.success()?;
+        let end = raw.stdout.iter().position(|byte| *byte == b'\n').ok_or_else(|| not_understood("stat", "there is no line"))?;
+        let line = bytes_to_text(&raw.stdout[..end]);
+        let known = line.split_once(' ').and_then(|(mode, size)| Some((u32::from_str_radix(mode, 16).ok()?, size.parse().ok()?)));
+        let (mode, size) = known.ok_or_else(|| not_understood("stat", "there is no mode and size"))?;
+        Ok((mode, size, digest(&raw.stdout[end + 1..])?))
     }
 }
 

@@ -8,20 +8,20 @@ use parking_lot::Mutex;
 
 use super::archive::{Merge, PlacementError};
 use super::change::What;
-use super::content::{FileKind, Range, Sha256, Unreadable};
+use super::content::{FileKind, Range, RealSha256, Sha256, Unreadable};
 use super::copy::Move;
 use super::errors::line_error;
 use super::follow::Follower;
 use super::scripts::{Discard, Found, PlaceFile, Resize, Resolve};
 use super::{CommandFiles, archive_head, scripts, streamed};
-use crate::domain::{Alternative, ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
+use crate::domain::{Alternative, ByteRange, Checksum, Content, FileStat, FileType, FileVersion, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{
-    ArchiveFormat, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions,
-    PlaceOptions, Placed, SOME_PLACED, UploadOptions, regular,
+    ArchiveFormat, ContentStream, Contents, Digested, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part,
+    PartOptions, PlaceOptions, Placed, SOME_PLACED, UploadOptions, regular,
 };
-use crate::ssh::CommandError;
+use crate::ssh::{CommandError, CommandLine};
 
 #[async_trait]
 impl Contents for CommandFiles {
@@ -59,19 +59,39 @@ impl Contents for CommandFiles {
         cap: Option<u64>,
     ) -> Result<Download, FilesystemError> {
         let found = self.stat(principal, path, true).await?;
-        regular(path, found.mode)?;
-        if found.size == 0 && !self.view(principal, path, 0, 1).await?.is_empty() {
-            return Err(FilesystemError::Sizeless(path.clone()));
+        let range = self.range_of(principal, path, &found, range, cap).await?;
+        let line = scripts::send(path, &FileVersion::from(&found), &range);
+        match self.opened(principal, path, &line, &found, range).await {
+            Err(error) => Err(self.why_not_read(principal, path, error).await),
+            opened => opened,
         }
-        let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
-        let stream = self.transport.output_stream(principal, &scripts::send(path, &version, &range)).await?;
-        let mut content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
-        // What cannot be opened fails before the first piece, when the answer can still say so.
-        let first = match content.try_next().await {
-            Ok(first) => first,
-            Err(error) => return Err(self.why_not_read(principal, path, error).await),
-        };
-        Ok(Download { version, range, content: futures::stream::iter(first.map(Ok)).chain(content).boxed() })
+    }
+
+    async fn download_real(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<Download, FilesystemError> {
+        let found = self.stat(principal, path, false).await?;
+        if FileType::from_mode(found.mode) == FileType::Symlink {
+            return Err(FilesystemError::Changed(path.clone()));
+        }
+        let range = self.range_of(principal, path, &found, range, cap).await?;
+        let line = scripts::send_real(path, &found, &range);
+        match self.opened(principal, path, &line, &found, range).await {
+            Err(error @ FilesystemError::Transport(_)) => Err(error),
+            // Nothing of it was printed: it cannot be opened, or is not what it was.
+            Err(_) => Err(self.why_not_read(principal, path, FilesystemError::Changed(path.clone())).await),
+            opened => opened,
+        }
+    }
+
+    async fn checksum_real(&self, principal: &Principal, path: &RemotePath) -> Result<Digested, FilesystemError> {
+        let command = RealSha256 { seconds: self.long_seconds(), path };
+        let (mode, size, hex) = self.run_sized(principal, &[path], &command, Alternative::ChecksumJob).await?;
+        Ok(Digested { checksum: Checksum { algorithm: "SHA256", hex }, mode, size })
     }
 
     async fn upload(
@@ -146,7 +166,7 @@ impl Contents for CommandFiles {
         options: PlaceOptions,
     ) -> Result<Placed, FilesystemError> {
         let (real, found) = self.target(principal, target, options.expected).await?;
-        self.place(principal, part, &real, options).await?;
+        self.place(principal, part, &real, options, true).await?;
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
     }
 
@@ -154,6 +174,18 @@ impl Contents for CommandFiles {
         // A path that cannot be opened at all is reported as an error instead of a broken archive.
         self.stat(principal, source, true).await?;
         let stream = self.transport.output_stream(principal, &streamed::pack(source, format)).await?;
+        match streamed::archive(stream, source.clone(), self.settings.stall).await {
+            Err(error @ FilesystemError::Invalid(_)) => Err(self.why_not_packed(principal, source, error).await),
+            outcome => outcome,
+        }
+    }
+
+    async fn pack_real(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
+        let found = self.stat(principal, source, false).await?;
+        if FileType::from_mode(found.mode) != FileType::Directory {
+            return Err(FilesystemError::Changed(source.clone()));
+        }
+        let stream = self.transport.output_stream(principal, &streamed::pack_real(source, format)).await?;
         match streamed::archive(stream, source.clone(), self.settings.stall).await {
             Err(error @ FilesystemError::Invalid(_)) => Err(self.why_not_packed(principal, source, error).await),
             outcome => outcome,
@@ -236,6 +268,38 @@ impl CommandFiles {
         }
     }
 
+    /// The range to read of a regular file.
+    async fn range_of(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        found: &FileStat,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<std::ops::Range<u64>, FilesystemError> {
+        regular(path, found.mode)?;
+        if found.size == 0 && !self.view(principal, path, 0, 1).await?.is_empty() {
+            return Err(FilesystemError::Sizeless(path.clone()));
+        }
+        wanted(found.size, range, cap)
+    }
+
+    /// Runs the command that prints a range of a file. What cannot be opened fails before the first piece, when the answer can still say so.
+    async fn opened(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        line: &CommandLine,
+        found: &FileStat,
+        range: std::ops::Range<u64>,
+    ) -> Result<Download, FilesystemError> {
+        let stream = self.transport.output_stream(principal, line).await?;
+        let mut content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
+        let first = content.try_next().await?;
+        let content = futures::stream::iter(first.map(Ok)).chain(content).boxed();
+        Ok(Download { version: FileVersion::from(found), mode: found.mode, range, content })
+    }
+
     /// Why the command that reads a file said no, by another that says why; `error` if that one can read it.
     async fn why_not_read(&self, principal: &Principal, path: &RemotePath, error: FilesystemError) -> FilesystemError {
         if matches!(error, FilesystemError::Transport(_)) {
@@ -294,7 +358,7 @@ impl CommandFiles {
             let error = answer.lines().find_map(|line| line_error(line, &[target]));
             return Err(shown(error.unwrap_or_else(|| scripts::not_written(target, sent, answer))));
         }
-        self.place(principal, &beside, target, PlaceOptions::new(sent, options.expected)).await.map_err(shown)?;
+        self.place(principal, &beside, target, PlaceOptions::new(sent, options.expected), false).await.map_err(shown)?;
         temporary.placed();
         Ok(())
     }
@@ -324,9 +388,10 @@ impl CommandFiles {
         temporary: &RemotePath,
         target: &RemotePath,
         options: PlaceOptions,
+        is_part: bool,
     ) -> Result<(), FilesystemError> {
         let _alone = self.placing.lock(target).await;
-        let place = PlaceFile { seconds: self.seconds(), temporary, target, options };
+        let place = PlaceFile { seconds: self.seconds(), temporary, target, options, is_part };
         match self.run(principal, &[target], &place).await {
             Err(FilesystemError::Command(CommandError::Exit { exit: 8, .. })) => Err(FilesystemError::Changed(temporary.clone())),
             Err(FilesystemError::Command(CommandError::Exit { exit: 9, .. })) => Err(FilesystemError::Changed(target.clone())),

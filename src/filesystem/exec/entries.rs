@@ -51,6 +51,10 @@ impl Entries for CommandFiles {
         self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await
     }
 
+    async fn real_path(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+        self.resolve(principal, path).await
+    }
+
     async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
         let stream = self.transport.output_stream(principal, &walk::command(path, &options)).await?;
         walk::entries(stream, path, options, self.settings.stall).await
@@ -64,14 +68,24 @@ impl Entries for CommandFiles {
         request: &PageRequest,
     ) -> Result<Page, FilesystemError> {
         let options = WalkOptions { list: ListOptions { recursive: false, ..options }, ..WalkOptions::default() };
-        let mut entries = self.walk(principal, path, options).await?;
-        let mut top = Top::new(request);
-        while let Some(found) = entries.try_next().await? {
-            for entry in found {
-                top.offer(&entry.name, entry.size, entry.modified, || entry.clone());
-            }
-        }
-        let (entries, next) = top.finish();
-        Ok(Page { entries, next })
+        first_of(self.walk(principal, path, options).await?, request).await
     }
+
+    async fn page_real(&self, principal: &Principal, path: &RemotePath, mode: u32, request: &PageRequest) -> Result<Page, FilesystemError> {
+        let list = ListOptions { hidden: true, numeric_ids: true, ..ListOptions::default() };
+        let stream = self.transport.output_stream(principal, &walk::command_real(path, mode)).await?;
+        let options = WalkOptions { list, ..WalkOptions::default() };
+        first_of(walk::entries(stream, path, options, self.settings.stall).await?, request).await
+    }
+}
+
+async fn first_of(mut entries: EntryStream, request: &PageRequest) -> Result<Page, FilesystemError> {
+    let mut top = Top::new(request);
+    while let Some(found) = entries.try_next().await? {
+        for entry in found {
+            top.offer(&entry.name, entry.size, entry.modified, || entry.clone());
+        }
+    }
+    let (entries, next) = top.finish();
+    Ok(Page { entries, next })
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::listing::not_understood;
 use super::rights::with_functions;
 use super::{command, script};
-use crate::domain::{FileVersion, RemotePath};
+use crate::domain::{FileStat, FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, Expected, FilesystemError, PlaceOptions};
 use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
 
@@ -26,15 +26,46 @@ const PIECE: usize = 256 * 1024;
 /// The maximum length of the receiving script's answer.
 const MAX_ANSWER: u64 = 4096;
 
+/// Fails unless the open file is the one at the path `$1`, in which no link was followed.
+macro_rules! is_real {
+    ($descriptor:literal) => {
+        concat!(r#"p=$(readlink -n -- /proc/self/fd/"#, $descriptor, r#" && echo .) && [ "${p%.}" = "$1" ]"#)
+    };
+}
+pub(super) use is_real;
+
+/// Prints the range `$4 $5`, and fails at the end as [`send`] says.
+macro_rules! send_range {
+    () => {
+        concat!(
+            r#"dd status=none bs=1M iflag=skip_bytes,count_bytes,fullblock skip="$4" count="$5" || exit; "#,
+            r#"set -- "$2" "$3" $(stat --format="%s %Y" -); [ "$1 $2" = "$3 $4" ] || [ "$3" -gt "$1" ]"#
+        )
+    };
+}
+
 /// Prints a range of a file, and fails at the end where the file is then not the one of that version, unless it has only
 /// grown. A replacement under the same name does not matter: the open file is read and checked.
 pub fn send(path: &RemotePath, version: &FileVersion, range: &Range<u64>) -> CommandLine {
-    CommandLine::new("env LC_ALL=C sh -c")
-        .flag(concat!(
-            r#"'exec < "$1" && dd status=none bs=1M iflag=skip_bytes,count_bytes,fullblock skip="$4" count="$5" || exit; "#,
-            r#"set -- "$2" "$3" $(stat --format="%s %Y" -); [ "$1 $2" = "$3 $4" ] || [ "$3" -gt "$1" ]' sh"#
-        ))
-        .arg(path.as_bytes())
+    let line = CommandLine::new("env LC_ALL=C sh -c").flag(concat!(r#"'exec < "$1" || exit; "#, send_range!(), "' sh"));
+    with_range(line, path, version, range)
+}
+
+/// The same, if the file at the path, in which no link is followed, is the one that was `found`. Else nothing is printed.
+pub fn send_real(path: &RemotePath, found: &FileStat, range: &Range<u64>) -> CommandLine {
+    let line = CommandLine::new("env LC_ALL=C sh -c").flag(concat!(
+        r#"'[ -f "$1" ] && exec < "$1" && "#,
+        is_real!("0"),
+        r#" && [ "$(stat --format="%f %d %i" -)" = "$6" ] || exit 8; "#,
+        send_range!(),
+        "' sh"
+    ));
+    let line = with_range(line, path, &FileVersion::from(found), range);
+    line.arg(format!("{:x} {} {}", found.mode, found.dev, found.ino))
+}
+
+fn with_range(line: CommandLine, path: &RemotePath, version: &FileVersion, range: &Range<u64>) -> CommandLine {
+    line.arg(path.as_bytes())
         .arg(version.size.to_string())
         .arg(version.modified.to_string())
         .arg(range.start.to_string())
@@ -52,9 +83,19 @@ pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
     line.flag("sh").arg(temporary.as_bytes())
 }
 
+/// Whether the file that is open as descriptor 3 has the one name `$1` and is the caller's own: in a directory of many, the name may be that of
+/// another user's file by now.
+macro_rules! is_own {
+    () => {
+        r#"[ "$(stat -L --format=%u /dev/fd/3)" = "$(id -u)" ] && is_only_name "$1""#
+    };
+}
+
 /// Parameters: file, the size that it has to have.
 const EXTEND: &str = concat!(
-    r#"{ [ -f "$1" ] || { stat -- "$1" >/dev/null && echo "$1: it changed meanwhile"; exit 0; }; { is_only_name "$1" || { echo "$1: it changed meanwhile"; exit 0; }; "#,
+    r#"{ [ -f "$1" ] || { stat -- "$1" >/dev/null && echo "$1: it changed meanwhile"; exit 0; }; { { "#,
+    is_own!(),
+    r#"; } || { echo "$1: it changed meanwhile"; exit 0; }; "#,
     r#"s=$(stat -L --format=%s /dev/fd/3) || exit 0; [ "$s" = "$2" ] || { echo "ends at $s"; exit 0; }; "#,
     r#"cat >&3 && stat -L --format=%s /dev/fd/3; } 3>>"$1"; } 2>&1"#
 );
@@ -66,7 +107,7 @@ pub fn extend(part: &RemotePath, offset: u64) -> CommandLine {
 }
 
 /// Parameters: file, size.
-const CUT: &str = r#"[ -f "$1" ] && { is_only_name "$1" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#;
+const CUT: &str = concat!(r#"[ -f "$1" ] && { "#, is_own!(), r#" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#);
 
 /// Makes an empty file that must not exist, or cuts one to a size.
 pub struct Resize<'a> {
@@ -260,10 +301,11 @@ fn found(line: &str) -> Option<Found> {
 }
 
 /// Parameters: file, target, its size, what has to be at the target: `new`, or `SIZE MTIME INODE`, or nothing; the mode where nothing is there, or
-/// nothing. Exit statuses: 8 when the name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
+/// nothing; and `own` where the file may be another user's by now. Exit statuses: 8 when the name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
 const PLACE: &str = concat!(
-    r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { is_only_name "$1" || exit 8; "#,
-    r#"[ "$(stat -L --format=%s /dev/fd/3)" = "$3" ] || exit 10; "#,
+    r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { is_only_name "$1" || exit 8; [ -z "$6" ] || { "#,
+    is_own!(),
+    r#"; } || exit 8; [ "$(stat -L --format=%s /dev/fd/3)" = "$3" ] || exit 10; "#,
     r#"if [ "$4" != new ] && [ -e "$2" ]; then copy_rights /dev/fd/3 "$2" || exit; elif [ -n "$5" ]; then chmod -- "$5" /dev/fd/3 || exit; fi; is_only_name "$1" || exit; "#,
     // A second name for a file is refused where that name is taken, by whomever it was taken meanwhile.
     r#"case $4 in new) ln -T -- "$1" "$2" && rm -f -- "$1"; exit;; ?*) [ "$(stat --format="%s %Y %i" -- "$2")" = "$4" ] || exit 9;; esac; "#,
@@ -276,6 +318,8 @@ pub struct PlaceFile<'a> {
     pub temporary: &'a RemotePath,
     pub target: &'a RemotePath,
     pub options: PlaceOptions,
+    /// Whether it was made by an earlier request, so that its owner is looked at.
+    pub is_part: bool,
 }
 
 impl RemoteCommand for PlaceFile<'_> {
@@ -289,7 +333,8 @@ impl RemoteCommand for PlaceFile<'_> {
             Expected::Version(version) => line.arg(format!("{} {} {}", version.size, version.modified, version.inode)),
             Expected::Anything => line.arg(""),
         };
-        line.arg(self.options.mode.map(|mode| format!("{:05o}", mode & 0o777)).unwrap_or_default())
+        let line = line.arg(self.options.mode.map(|mode| format!("{:05o}", mode & 0o777)).unwrap_or_default());
+        line.arg(if self.is_part { "own" } else { "" })
     }
 
     fn idempotent(&self) -> bool {

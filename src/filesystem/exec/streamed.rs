@@ -46,6 +46,19 @@ pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
         .arg(option(format))
 }
 
+/// The same of a directory at a path in which no link is followed: what is in it is reached from its directory, which is open by then.
+pub fn pack_real(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
+    let (directory, name) = source.in_directory();
+    CommandLine::new("env LC_ALL=C sh -c")
+        .flag(concat!(
+            r#"'cd -- "$1" && p=$(pwd -P && echo .) && [ "${p%??}" = "$1" ] && [ -d "./$2" ] && [ ! -L "./$2" ] || exit; "#,
+            r#"exec tar --create --file=- --force-local --no-unquote "$3" --add-file="$2"' sh"#
+        ))
+        .arg(directory.as_bytes())
+        .arg(name)
+        .arg(option(format))
+}
+
 /// Unpacks standard input into a new directory, and says how it went. A private directory is open to its owner alone.
 pub fn unpack(directory: &RemotePath, format: ArchiveFormat, is_private: bool) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")

@@ -44,6 +44,18 @@ pub fn command(path: &RemotePath, options: &WalkOptions) -> CommandLine {
     line.flag(if list.numeric_ids { PRINT_NUMBERS } else { PRINT_NAMES })
 }
 
+/// Parameters: directory, permission bits, and the rest of find's arguments. Whatever keeps it from being entered is left to find to say.
+const REAL: &str = concat!(
+    r#"c() { echo "find: $1: it changed meanwhile" >&2; exit 1; }; cd -- "$1" 2>/dev/null || { find -P "$1" -maxdepth 1 -printf "" && c "$1"; exit 1; }; "#,
+    r#"p=$(pwd -P && echo .) && [ "${p%??}" = "$1" ] && m=$(stat --format=%a .) && [ $((0$2 & ~0$m)) = 0 ] || c "$1"; shift 2; exec find -P . "$@""#
+);
+
+/// The command that lists the directory at `path`, in which no link is followed, with hidden names and numbers of owners, if it gives nobody less than `mode`.
+pub fn command_real(path: &RemotePath, mode: u32) -> CommandLine {
+    let line = CommandLine::new("env LC_ALL=C sh -c").flag(SCRIPT).flag("sh -c").arg(REAL).flag("sh");
+    line.arg(path.as_bytes()).arg(format!("{:o}", mode & 0o777)).flag("-maxdepth 1").flag(PRINT_NUMBERS)
+}
+
 /// A walk under way.
 struct Walk {
     stream: ByteStream,

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use tokio::time::timeout;
 
 use super::change::Removed;
+use super::proof::{Links, again};
 use super::protocol::Attributes;
-use super::read::SMALL;
+use super::read::{SMALL, Source};
 use super::session::Session;
 use super::{Sftp, cannot_run_commands, change, copy};
 use crate::domain::{FileMode, FileType, Principal, RemotePath};
-use crate::filesystem::{Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, FilesystemError, LINK_TO_IT, SAME_FILE};
+use crate::filesystem::{Changes, CompressOptions, Compression, CopyOptions, Entries, FilesystemError, LINK_TO_IT, SAME_FILE};
 use crate::ssh::TransportError;
 
 #[async_trait]
@@ -124,7 +126,7 @@ impl Changes for Sftp {
         options: CopyOptions,
     ) -> Result<(), FilesystemError> {
         let limit = self.settings.copy_timeout;
-        let copied = timeout(limit, self.copy_any(principal, source, target, options)).await;
+        let copied = timeout(limit, again(|| self.copy_any(principal, source, target, options))).await;
         self.exec.sweep(principal, target);
         copied.map_err(|_| TransportError::Execution(limit))?
     }
@@ -207,7 +209,8 @@ impl Sftp {
     ) -> Result<(), FilesystemError> {
         let look = |session: Arc<Session>| async move { Ok((copy::look(&session, source, target, options).await?, session)) };
         let (found, session) = self.sessions.run(principal, true, look).await?;
-        let (overwrite, context) = (options.overwrite, copy::CopyContext { sessions: &self.sessions, exec: &self.exec, principal });
+        let links = if options.dereference { Links::Followed } else { Links::OnTheWay };
+        let (overwrite, context) = (options.overwrite, copy::CopyContext { sessions: &self.sessions, exec: &self.exec, principal, links });
         match found {
             copy::Source::Link(points_to) => {
                 if overwrite && self.is_link_over_other(principal, source, target).await {
@@ -226,9 +229,14 @@ impl Sftp {
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.
                 false => copy::file(&*self.sessions.bulk(principal).await?, context, source, &found, target, overwrite, None).await,
             },
-            copy::Source::File { found, .. } => match self.exec.copy(principal, source, target, options).await {
+            copy::Source::File { .. } => match self.exec.copy(principal, source, target, options).await {
                 Err(error) if cannot_run_commands(&error) => {
-                    let content = self.download(principal, source, None, None).await?.content;
+                    let open = |session: Arc<Session>| async move {
+                        Source::open(&session, source, Source::look(&session, source, links).await?).await
+                    };
+                    let (lease, from) = self.sessions.bulk_for(principal, open).await?;
+                    let found = from.attributes;
+                    let content = from.whole().inspect(move |_| _ = &lease).boxed();
                     copy::file(&*self.sessions.bulk(principal).await?, context, source, &found, target, overwrite, Some(content)).await
                 }
                 result => result,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::change;
 use super::errors::{attributes, bytes, filesystem_error, making, not_written};
 use super::finish::{Properties, finish, set_group};
+use super::proof::{Links, prove};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
@@ -72,6 +73,8 @@ pub struct CopyContext<'a> {
     pub sessions: &'a Arc<Sessions>,
     pub exec: &'a CommandFiles,
     pub principal: &'a Principal,
+    /// Which links may lead to the source.
+    pub links: Links,
 }
 
 /// Copies a regular file to a temporary file, which is then renamed to the target, with its mode and times. The server copies the content by
@@ -93,7 +96,7 @@ pub async fn file(
     // The copy must not be readable by more users than the file; the missing permissions are added when it is complete.
     let attributes = Attributes::with_mode(rights.for_any_group() & 0o777);
     let create = Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes };
-    let size = found.size.unwrap_or_default();
+    let mut found = *found;
     let to = match content {
         Some(content) => {
             let to = created(session, target, session.handle(&create).await).await?;
@@ -102,14 +105,27 @@ pub async fn file(
         }
         None => {
             let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
-            let (from, to) = session.two_handles(&open, &create).await.map_err(|failure| filesystem_error(source, failure))?;
+            let prove = async |from: &Handle| match context.links {
+                Links::Followed => Ok(found),
+                links => prove(session, from, source, links).await,
+            };
+            let opened = session.two_handles(&open, &create, prove).await;
+            let (from, to, proven) = opened.map_err(|failure| filesystem_error(source, failure))?;
             let to = created(session, target, to).await?;
+            let proven = proven?;
+            if (proven.mode, proven.owner) != (found.mode, found.owner) {
+                return Err(FilesystemError::Changed(source.clone()));
+            }
+            // It may have grown.
+            found = proven;
+            let size = found.size.unwrap_or_default();
             if let Err(failure) = data(session, &from, &to, size).await {
                 return Err(not_written(session, target, failure).await);
             }
             to
         }
     };
+    let size = found.size.unwrap_or_default();
     let copied = set_group(session, &to, target, &rights).await?;
     let acl = match rights.mode & 0o077 {
         0 => Acl::Same,

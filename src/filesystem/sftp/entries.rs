@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::errors::{attributes, bytes};
 use super::listing::Lister;
 use super::protocol::Request;
-use super::resolve::resolve;
+use super::resolve::{existing, resolve};
 use super::session::Session;
 use super::walk::Walk;
 use super::{Sftp, walk};
@@ -59,6 +59,10 @@ impl Entries for Sftp {
         self.sessions.run(principal, true, |session| async move { resolve(&session, path).await }).await
     }
 
+    async fn real_path(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+        self.sessions.run(principal, true, |session| async move { existing(&session, path).await }).await
+    }
+
     /// On a session of the bulk lane: a walk takes long, and other requests of the user must not wait behind it.
     async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
         let session = self.sessions.bulk(principal).await?;
@@ -75,6 +79,15 @@ impl Entries for Sftp {
         let page = |session: Arc<Session>| async move {
             let lister = Lister { session: &session, names: &self.names, caller: &principal.username, options };
             walk::page(&lister, path, request).await
+        };
+        self.sessions.run(principal, true, page).await
+    }
+
+    async fn page_real(&self, principal: &Principal, path: &RemotePath, mode: u32, request: &PageRequest) -> Result<Page, FilesystemError> {
+        let options = ListOptions { hidden: true, numeric_ids: true, ..ListOptions::default() };
+        let page = |session: Arc<Session>| async move {
+            let lister = Lister { session: &session, names: &self.names, caller: &principal.username, options };
+            walk::page_real(&lister, path, mode, request).await
         };
         self.sessions.run(principal, true, page).await
     }

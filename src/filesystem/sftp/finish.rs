@@ -110,13 +110,6 @@ fn may_be_refused(result: Result<(), Failure>, path: &RemotePath) -> Result<(), 
 }
 
 /// Proves that `path` still is the file that was finished: in a directory that others may write to, it can be a link by now.
-///
-/// # Errors
-/// [`FilesystemError::Changed`] when it is not.
-pub async fn still_there(session: &Session, path: &RemotePath, finished: &Attributes) -> Result<(), FilesystemError> {
-    same(path, &attributes(session, path, &Request::Lstat { path: bytes(path) }).await?, finished)
-}
-
 fn same(path: &RemotePath, found: &Attributes, finished: &Attributes) -> Result<(), FilesystemError> {
     let known = |attributes: &Attributes| (attributes.mode, attributes.size, attributes.owner);
     if known(found) == known(finished) { Ok(()) } else { Err(FilesystemError::Changed(path.clone())) }

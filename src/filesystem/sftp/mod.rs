@@ -16,6 +16,7 @@ mod listing;
 mod missing;
 mod names;
 mod part;
+mod proof;
 pub mod protocol;
 mod read;
 mod resolve;
@@ -41,6 +42,7 @@ use crate::ssh::{CommandError, Transport, TransportError};
 
 use names::Names;
 use part::{PartReader, Stop};
+use proof::Links;
 use read::{SMALL, Source};
 use session::Session;
 use sessions::Sessions;
@@ -70,7 +72,7 @@ impl Sftp {
     async fn part(&self, principal: &Principal, path: &RemotePath, part: Part, is_head: bool) -> Result<Vec<u8>, FilesystemError> {
         let cap = self.settings.max_ops_file_size;
         let attempt = async |session: Arc<Session>, budget| {
-            let source = Source::open(&session, path, Source::look(&session, path).await?).await?;
+            let source = Source::open(&session, path, Source::look(&session, path, Links::Followed).await?).await?;
             let mut parts = PartReader { source: &source, cap, budget };
             if is_head { parts.head(part).await } else { parts.tail(part).await }
         };

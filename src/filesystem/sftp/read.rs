@@ -9,9 +9,10 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::budget::Share;
 use super::errors::{attributes, bytes, filesystem_error};
+use super::proof::{Links, prove};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
-use crate::domain::{FileVersion, RemotePath};
+use crate::domain::{FileType, FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, FilesystemError, regular};
 
 /// The maximum number of bytes read or written over the control session; more goes over a separate session on the bulk lane.
@@ -28,27 +29,55 @@ pub struct Source {
     path: RemotePath,
     /// The file when it was opened.
     pub version: FileVersion,
+    /// Its attributes then.
+    pub attributes: Attributes,
+}
+
+/// A regular file that was looked at, to be opened.
+#[derive(Clone, Copy)]
+pub struct Found {
+    attributes: Attributes,
+    links: Links,
+}
+
+impl Found {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.attributes.size.unwrap_or_default()
+    }
 }
 
 impl Source {
     /// The state of a regular file. It is asked for before the file is opened, since opening a named pipe would block the server.
     ///
     /// # Errors
-    /// If it does not exist, or is something else.
-    pub async fn look(session: &Session, path: &RemotePath) -> Result<FileVersion, FilesystemError> {
-        let found = attributes(session, path, &Request::Stat { path: bytes(path) }).await?;
-        regular(path, found.mode.unwrap_or_default())?;
-        Ok(version(&found))
+    /// If it does not exist, or is something else; [`FilesystemError::Changed`] for a link that is not followed.
+    pub async fn look(session: &Session, path: &RemotePath, links: Links) -> Result<Found, FilesystemError> {
+        let request = match links {
+            Links::Followed => Request::Stat { path: bytes(path) },
+            Links::OnTheWay | Links::None => Request::Lstat { path: bytes(path) },
+        };
+        let attributes = attributes(session, path, &request).await?;
+        if attributes.file_type() == FileType::Symlink {
+            return Err(FilesystemError::Changed(path.clone()));
+        }
+        regular(path, attributes.mode.unwrap_or_default())?;
+        Ok(Found { attributes, links })
     }
 
-    /// Opens a file that was found regular, and in this state.
+    /// Opens a file that was found regular, and in this state; where not all links are followed, the state is that of the open file.
     ///
     /// # Errors
-    /// If it may not be read.
-    pub async fn open(session: &Arc<Session>, path: &RemotePath, version: FileVersion) -> Result<Self, FilesystemError> {
+    /// If it may not be read; [`FilesystemError::Changed`] as [`prove`] has it.
+    pub async fn open(session: &Arc<Session>, path: &RemotePath, found: Found) -> Result<Self, FilesystemError> {
         let request = Request::Open { path: bytes(path), flags: OpenFlags::READ, attributes: Attributes::default() };
         let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure))?;
-        Ok(Self { session: session.clone(), handle: Arc::new(handle), path: path.clone(), version })
+        let attributes = match found.links {
+            Links::Followed => found.attributes,
+            links => prove(session, &handle, path, links).await?,
+        };
+        let version = version(&attributes);
+        Ok(Self { session: session.clone(), handle: Arc::new(handle), path: path.clone(), version, attributes })
     }
 
     /// Its size in bytes when it was opened.

@@ -6,6 +6,16 @@ use super::session::{Failure, Session};
 use crate::domain::{FileType, RemotePath};
 use crate::filesystem::FilesystemError;
 
+/// The path of what a path leads to, without links, as [`real_path`]; an error where nothing is there.
+///
+/// # Errors
+/// If it leads nowhere, or the server does not tell.
+pub async fn existing(session: &Session, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+    let stat = Request::Stat { path: bytes(path) };
+    let (found, real) = tokio::join!(attributes(session, path, &stat), real_path(session, path));
+    found.and(real)
+}
+
 /// Resolves a path to one without links.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use super::errors::{attributes, bytes};
 use super::listing::{DIRECTORIES, Directory, DirectoryReader, LINKS, Lister};
 use super::missing::explained;
 use super::names::Names;
+use super::proof::prove_directory;
 use super::protocol::{Attributes, NameEntry, Request};
 use super::waiting::Lease;
 use crate::domain::{DirectoryEntry, FileType, RemotePath, Username};
@@ -221,10 +222,35 @@ async fn dress(
 /// # Errors
 /// If the directory cannot be read.
 pub async fn page(lister: &Lister<'_>, path: &RemotePath, request: &PageRequest) -> Result<Page, FilesystemError> {
-    let mut reader = match root(lister, path).await? {
-        Root::Single(entry) => return Ok(Page { entries: vec![*entry], next: None }),
-        Root::Directory(reader) => reader,
+    match root(lister, path).await? {
+        Root::Single(entry) => Ok(Page { entries: vec![*entry], next: None }),
+        Root::Directory(reader) => first_of(lister, path, reader, request).await,
+    }
+}
+
+/// The same of a directory without links on its path, which has these permission bits at least.
+///
+/// # Errors
+/// And if it is not one.
+pub async fn page_real(lister: &Lister<'_>, path: &RemotePath, mode: u32, request: &PageRequest) -> Result<Page, FilesystemError> {
+    let opened = DirectoryReader::open(lister.session, path).await;
+    let proven = prove_directory(lister.session, path, mode).await;
+    let reader = match opened {
+        Err(error @ FilesystemError::Transport(_)) => return Err(error),
+        // What is not a directory is not opened.
+        Err(error) => return Err(proven.err().unwrap_or(error)),
+        Ok(reader) => reader,
     };
+    proven?;
+    first_of(lister, path, reader, request).await
+}
+
+async fn first_of(
+    lister: &Lister<'_>,
+    path: &RemotePath,
+    mut reader: DirectoryReader,
+    request: &PageRequest,
+) -> Result<Page, FilesystemError> {
     let mut top = Top::new(request);
     while let Some(names) = reader.next().await? {
         let shown = names.into_iter().filter(|entry| lister.options.hidden || !entry.name.starts_with(b"."));

@@ -21,11 +21,20 @@ type InFlight<'a> = FuturesOrdered<BoxFuture<'a, Result<(Vec<u8>, Option<u64>), 
 
 /// Looks at what is to be copied, counts it, and checks that there is space for it. Nothing is made yet.
 ///
+/// Links on the path of the source are followed once: all is read below the path without links that the first attempt found. Another user could lay a link
+/// on the way to a file of the user's at any time since.
+///
 /// # Errors
 /// If it cannot be copied, or there is no space for it.
-pub(super) async fn look(ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) -> Result<FileStat, CopyError> {
+pub(super) async fn look(ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) -> Result<(FileStat, RemotePath), CopyError> {
     let source = ends.source;
-    let found = source.files().await.map_err(on(source))?.stat(source.principal(), from, true).await.map_err(on(source))?;
+    let (files, principal) = (source.files().await.map_err(on(source))?, source.principal());
+    let real = files.real_path(principal, from).await.map_err(on(source))?;
+    if !ends.progress.is_source(&real) {
+        return Err(on(source)(FilesystemError::Changed(from.clone())));
+    }
+    let from = &real;
+    let found = files.stat(principal, from, false).await.map_err(on(source))?;
     match FileType::from_mode(found.mode) {
         FileType::Regular => ends.progress.counted(1, found.size),
         FileType::Directory if ends.progress.is_counted() => {}
@@ -39,16 +48,16 @@ pub(super) async fn look(ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) ->
         }
         _ => return Err(on(source)(FilesystemError::WrongType { path: from.clone(), reason: "neither a file nor a directory" })),
     }
-    Ok(found)
+    Ok((found, real))
 }
 
-/// Copies what is at `from`, where `found` is, to `to`.
+/// Copies what is at `from`, a path without links where `found` is, to `to`.
 ///
 /// # Errors
 /// The first failure. What is complete at the target stays; the next attempt goes on from there.
 pub(super) async fn copy(ends: &Ends<'_>, found: FileStat, from: &RemotePath, to: &RemotePath) -> Result<(), CopyError> {
     if FileType::from_mode(found.mode) != FileType::Directory {
-        return FileCopy { ends, from: from.clone(), to: to.clone(), size: found.size, mode: found.mode }.run().await.map(drop);
+        return FileCopy { ends, from: from.clone(), to: to.clone(), size: found.size }.run().await.map(drop);
     }
     let files = ends.source.files().await.map_err(on(ends.source))?;
     let real = real_place(ends.target, to).await.map_err(on(ends.target))?;
@@ -102,7 +111,7 @@ impl<'a> TreeCopy<'a> {
                 Step::Enter(path, mode) => self.beside(&mut in_flight, self.enter(&path, mode)).await?,
                 Step::File(path, entry) => {
                     let (from, to) = (self.from.join(&path), self.to.join(&path));
-                    let file = FileCopy { ends: self.ends, from, to, size: entry.size, mode: entry.permissions };
+                    let file = FileCopy { ends: self.ends, from, to, size: entry.size };
                     in_flight.push_back(async move { file.run().await.map(|size| (path, Some(size))) }.boxed());
                 }
                 Step::Other(path) => in_flight.push_back(async move { Ok((path, None)) }.boxed()),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::EXISTS;
 use super::progress::{FileBytes, Progress};
 use crate::domain::{Alternative, ByteRange, FileType, RemotePath, SystemName, hex, sha256};
-use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, PartOptions, PlaceOptions, part_beside};
+use crate::filesystem::{ContentStream, Digested, Download, Expected, FilesystemError, PartOptions, PlaceOptions, part_beside};
 use crate::service::contents::TransferForm;
 use crate::service::uploads::until;
 use crate::service::{Access, ServiceError, counts};
@@ -65,10 +65,19 @@ pub(super) fn check_size(ends: &Ends<'_>, from: &RemotePath, size: u64) -> Resul
 /// A file to copy.
 pub(super) struct FileCopy<'a> {
     pub(super) ends: &'a Ends<'a>,
+    /// A path without links: none is followed.
     pub(super) from: RemotePath,
     pub(super) to: RemotePath,
     pub(super) size: u64,
-    pub(super) mode: u32,
+}
+
+/// A source of which all has arrived, as it was while it was open.
+struct Whole {
+    size: u64,
+    /// The digest of its content.
+    sum: String,
+    /// Its permissions. Those of a listing can be another file's.
+    mode: u32,
 }
 
 /// The content of a file on its way, and what is known of it at its end.
@@ -109,7 +118,7 @@ impl FileCopy<'_> {
         let files = target.files().await.map_err(on(target))?;
         match files.stat(target.principal(), &self.to, false).await {
             Ok(found) if FileType::from_mode(found.mode) == FileType::Regular && found.size == self.size => {
-                Ok(sum(self.ends.source, &self.from).await? == sum(target, &self.to).await?)
+                Ok(self.source_sum().await?.sum == sum(target, &self.to).await?)
             }
             Ok(_) | Err(FilesystemError::NotFound(_)) => Ok(false),
             Err(error) => Err(on(target)(error)),
@@ -137,33 +146,33 @@ impl FileCopy<'_> {
             whole => whole?,
         };
         let is_equal = match &whole {
-            Some((_, wanted)) => sum(target, &part).await? == *wanted,
+            Some(whole) => sum(target, &part).await? == whole.sum,
             None => false,
         };
-        let Some((size, _)) = whole.filter(|_| is_equal) else {
+        let Some(Whole { size, mode, .. }) = whole.filter(|_| is_equal) else {
             files.remove(principal, &part).await.map_err(failed)?;
             return Ok(None);
         };
         // What its owner could not read would be in the way of the next attempt.
-        let options = PlaceOptions { size, expected: self.expected(), mode: Some(self.mode & 0o777 | 0o400) };
+        let options = PlaceOptions { size, expected: self.expected(), mode: Some(mode & 0o777 | 0o400) };
         files.place_part(principal, &part, &self.to, options).await.map_err(failed)?;
         bytes.complete(size);
         Ok(Some(size))
     }
 
-    /// Adds the rest of the source to a part that has `offset` bytes; its size and digest then. None if it is longer than the source.
-    async fn extend(&self, part: &RemotePath, offset: u64, bytes: &Arc<FileBytes>) -> Result<Option<(u64, String)>, CopyError> {
+    /// Adds the rest of the source to a part that has `offset` bytes; what the source then was. None if it is longer than the source.
+    async fn extend(&self, part: &RemotePath, offset: u64, bytes: &Arc<FileBytes>) -> Result<Option<Whole>, CopyError> {
         let (source, target) = (self.ends.source, self.ends.target);
         let files = target.files().await.map_err(on(target))?;
         if offset > 0 {
-            let found = source.files().await.map_err(on(source))?.stat(source.principal(), &self.from, true).await.map_err(on(source))?;
+            let found = source.files().await.map_err(on(source))?.stat(source.principal(), &self.from, false).await.map_err(on(source))?;
             if found.size <= offset {
                 let is_whole = found.size == offset;
-                return if is_whole { Ok(Some((offset, sum(source, &self.from).await?))) } else { Ok(None) };
+                return if is_whole { Ok(Some(self.source_sum().await?)) } else { Ok(None) };
             }
         }
         let (download, content) = self.read((offset > 0).then_some(offset), bytes).await?;
-        let size = download.version.size;
+        let (size, mode) = (download.version.size, download.mode);
         let options = PartOptions { offset, length: size, all_or_nothing: false };
         let end = files.extend_part(target.principal(), part, download.content, options).await;
         let end = end.map_err(|error| self.failed(&content, error.with_shown_path(part, &self.to)))?;
@@ -171,8 +180,7 @@ impl FileCopy<'_> {
             return Ok(None);
         }
         // Of what was written before, only the source knows the digest.
-        let wanted = if offset == 0 { content.sum() } else { sum(source, &self.from).await? };
-        Ok(Some((size, wanted)))
+        if offset == 0 { Ok(Some(Whole { size, sum: content.sum(), mode })) } else { self.source_sum().await.map(Some) }
     }
 
     /// Opens the source, whose bytes are counted and digested on their way.
@@ -181,7 +189,7 @@ impl FileCopy<'_> {
         let files = source.files().await.map_err(on(source))?;
         let range = offset.map(|offset| ByteRange::From(offset, None));
         let cap = TransferForm::Stream.cap(source);
-        let mut download = files.download(source.principal(), &self.from, range, cap).await.map_err(on(source))?;
+        let mut download = files.download_real(source.principal(), &self.from, range, cap).await.map_err(on(source))?;
         let content = Content { digest: Arc::new(Mutex::new(Context::new(&SHA256))), has_failed: Arc::default() };
         let (digest, has_failed, bytes) = (Arc::clone(&content.digest), Arc::clone(&content.has_failed), Arc::clone(bytes));
         let counted = until(download.content, self.ends.halt.clone()).inspect(move |piece| match piece {
@@ -194,6 +202,19 @@ impl FileCopy<'_> {
         let counted: ContentStream = counts::downloaded(source.counts(), counted.boxed());
         download.content = counts::uploaded(target.counts(), counted);
         Ok((download, content))
+    }
+
+    /// What the whole source is, by the cluster itself; where that takes too long there, the file is read.
+    async fn source_sum(&self) -> Result<Whole, CopyError> {
+        let source = self.ends.source;
+        let (files, principal) = (source.files().await.map_err(on(source))?, source.principal());
+        match files.checksum_real(principal, &self.from).await {
+            Ok(Digested { checksum, mode, size }) => return Ok(Whole { size, sum: checksum.hex, mode }),
+            Err(FilesystemError::TooSlow { .. }) => {}
+            Err(error) => return Err(on(source)(error)),
+        }
+        let Download { content, version, mode, .. } = files.download_real(principal, &self.from, None, None).await.map_err(on(source))?;
+        Ok(Whole { size: version.size, sum: read_sum(source, content).await?, mode })
     }
 
     /// The error of a write: of the source if that failed.
@@ -234,7 +255,10 @@ async fn sum(access: &Access, path: &RemotePath) -> Result<String, CopyError> {
         Err(FilesystemError::TooSlow { .. }) => {}
         Err(error) => return Err(on(access)(error)),
     }
-    let mut content = files.download(principal, path, None, None).await.map_err(on(access))?.content;
+    read_sum(access, files.download(principal, path, None, None).await.map_err(on(access))?.content).await
+}
+
+async fn read_sum(access: &Access, mut content: ContentStream) -> Result<String, CopyError> {
     let mut digest = Context::new(&SHA256);
     while let Some(piece) = content.next().await {
         digest.update(&piece.map_err(on(access))?);

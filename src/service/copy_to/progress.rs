@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::domain::RemotePath;
 use crate::service::tasks::{Done, TaskProgress};
 
 /// The time over which the rate is taken.
@@ -84,6 +85,11 @@ impl Progress {
             }
         }
         done.cursor = Some(entry);
+    }
+
+    /// Whether the source has this path without symbolic links, as it had at the first attempt.
+    pub(super) fn is_source(&self, real: &RemotePath) -> bool {
+        *self.rest.lock().done.real_source.get_or_insert_with(|| real.to_text()) == real.to_text()
     }
 
     /// Something is about to be made at the target; returns whether this was known.

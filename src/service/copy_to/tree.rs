@@ -1,9 +1,10 @@
-//! The entries of a directory and of all below it, in an order that is the same each time, in bounded memory.
+//! The entries of a directory and of all below it, in an order that is the same each time, in bounded memory. No link is followed: a directory whose
+//! name is that of a link by the time that it is read is an error.
 
 use std::collections::VecDeque;
 
 use crate::domain::{DirectoryEntry, FileType, Principal, RemotePath};
-use crate::filesystem::{FileSystem, FilesystemError, ListOptions, PageRequest, Position, Sort};
+use crate::filesystem::{FileSystem, FilesystemError, PageRequest, Position, Sort};
 
 /// The number of entries, of all levels together, up to which a directory is read whole: each further page reads all of it again.
 const MAX_ENTRIES_HELD: usize = 50_000;
@@ -112,11 +113,11 @@ impl<'a> Tree<'a> {
     async fn read_page(&mut self) -> Result<(), FilesystemError> {
         let Some(level) = self.levels.last() else { return Ok(()) };
         let path = at(self.root, &level.path);
-        let list = ListOptions { hidden: true, numeric_ids: true, ..ListOptions::default() };
+        let mode = level.mode;
         let held: usize = self.levels.iter().map(|level| level.entries.len()).sum();
         let size = MAX_ENTRIES_HELD.saturating_sub(held).max(MIN_PAGE);
         let request = PageRequest { size, sort: Sort::Name, descending: false, after: level.after.clone() };
-        let page = self.files.page(self.principal, &path, list, &request).await?;
+        let page = self.files.page_real(self.principal, &path, mode, &request).await?;
         if let Some(level) = self.levels.last_mut() {
             level.is_last_page = page.next.is_none();
             level.after = page.next;

@@ -242,7 +242,7 @@ impl Attempt<'_> {
 
     /// Copies. That something is about to be made at the target is written before: what is there then may be the task's own.
     async fn work(&self, ends: &Ends<'_>, from: &RemotePath, to: &RemotePath) -> Result<End, StoreError> {
-        let found = match look(ends, from, to).await {
+        let (found, from) = match look(ends, from, to).await {
             Ok(found) => found,
             Err(error) => return Ok(error.into()),
         };
@@ -251,7 +251,7 @@ impl Attempt<'_> {
         {
             return Ok(end);
         }
-        Ok(copy(ends, found, from, to).await.map_or_else(End::from, |()| End::Completed))
+        Ok(copy(ends, found, &from, to).await.map_or_else(End::from, |()| End::Completed))
     }
 
     /// Returns when the work is not to go on. Until then progress is written, the lease renewed, and the rights are checked.

@@ -43,7 +43,7 @@ struct Inner {
 pub(in crate::service) struct StoredLink {
     pub(in crate::service) system: SystemName,
     pub(in crate::service) path: String,
-    /// The path without symbolic links, when the link was made; none of a file whose name was one itself.
+    /// The path without symbolic links, when the link was made. Earlier releases kept none of a file whose name was one itself.
     #[serde(default)]
     pub(in crate::service) real_path: Option<String>,
     pub(in crate::service) is_directory: bool,

@@ -86,6 +86,9 @@ pub struct TaskProgress {
 pub(in crate::service) struct Done {
     /// The last of them, as text, relative to the source; none at the start.
     pub(in crate::service) cursor: Option<String>,
+    /// The path of the source without symbolic links, as the first attempt found it.
+    #[serde(default)]
+    pub(in crate::service) real_source: Option<String>,
     /// Whether an attempt was about to make something at the target.
     #[serde(default)]
     pub(in crate::service) has_begun: bool,

@@ -13,9 +13,9 @@ use goldcrest::domain::{
     RemotePath, Reported, Reservation, Secret, Space, SystemName, Username,
 };
 use goldcrest::filesystem::{
-    ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Download, Entries, EntryStream, FileSystem,
-    FilesystemError, FollowFrom, FollowStream, ListOptions, Page, PageRequest, Part, PartOptions, PlaceOptions, Placed, Storage,
-    UploadOptions, WalkOptions,
+    ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Digested, Download, Entries, EntryStream,
+    FileSystem, FilesystemError, FollowFrom, FollowStream, ListOptions, Page, PageRequest, Part, PartOptions, PlaceOptions, Placed,
+    Storage, UploadOptions, WalkOptions,
 };
 use goldcrest::scheduler::{AttachOutput, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted};
 
@@ -222,12 +222,20 @@ impl Entries for ScriptedFiles {
         reply!(self.0, by, "resolve", [path], FileFails, Reply::Path(path) => RemotePath::from_text(path).unwrap())
     }
 
+    async fn real_path(&self, by: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+        self.resolve(by, path).await
+    }
+
     async fn walk(&self, by: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
         reply!(self.0, by, "walk", [path, options], FileFails, Reply::Walk(entries) => entries)
     }
 
     async fn page(&self, by: &Principal, path: &RemotePath, options: ListOptions, page: &PageRequest) -> Result<Page, FilesystemError> {
         reply!(self.0, by, "page", [path, options, page], FileFails, Reply::Page(page) => page)
+    }
+
+    async fn page_real(&self, by: &Principal, path: &RemotePath, _: u32, page: &PageRequest) -> Result<Page, FilesystemError> {
+        self.page(by, path, ListOptions::default(), page).await
     }
 }
 
@@ -262,8 +270,22 @@ impl Contents for ScriptedFiles {
     ) -> Result<Download, FilesystemError> {
         reply!(self.0, by, "download", [path, range, cap], FileFails, Reply::Stream(content, version) => {
             let range = range.map_or(Some(0..version.size), |range| range.within(version.size));
-            Download { version, range: range.ok_or(FilesystemError::Range(version.size))?, content }
+            Download { version, mode: 0o100_600, range: range.ok_or(FilesystemError::Range(version.size))?, content }
         })
+    }
+
+    async fn download_real(
+        &self,
+        by: &Principal,
+        path: &RemotePath,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<Download, FilesystemError> {
+        self.download(by, path, range, cap).await
+    }
+
+    async fn checksum_real(&self, by: &Principal, path: &RemotePath) -> Result<Digested, FilesystemError> {
+        Ok(Digested { checksum: self.checksum(by, path).await?, mode: 0o100_600, size: 0 })
     }
 
     /// Reads the content first, as far as the cap, and shows it in the call.
@@ -316,6 +338,10 @@ impl Contents for ScriptedFiles {
 
     async fn pack(&self, by: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
         reply!(self.0, by, "pack", [source, format], FileFails, Reply::Stream(content, _) => content)
+    }
+
+    async fn pack_real(&self, by: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
+        self.pack(by, source, format).await
     }
 
     async fn unpack(

@@ -12,6 +12,8 @@ mod parts;
 mod ranges;
 mod refusals;
 mod rights;
+pub mod swap;
+mod swaps;
 mod sweep;
 mod throughput;
 pub mod transport;

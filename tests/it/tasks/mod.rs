@@ -8,6 +8,7 @@ mod refusals;
 pub mod relay;
 mod restarts;
 pub mod rights;
+mod swaps;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -50,8 +51,8 @@ const TIMING: Timing = Timing {
 /// How a system is reached.
 #[derive(Clone)]
 pub struct Way {
-    transport: Arc<dyn Transport>,
-    access: FileAccess,
+    pub transport: Arc<dyn Transport>,
+    pub access: FileAccess,
 }
 
 impl Way {

@@ -63,15 +63,21 @@ impl Session {
         self.open_with(permit, request).await
     }
 
-    /// Opens two files at once; the second is not tried if the first fails.
+    /// Opens two files; the second is not tried if the first fails. `beside` is done with the first while the second is opened.
     ///
     /// # Errors
     /// As [`Session::request`]: outside for the first, inside for the second.
-    pub async fn two_handles(self: &Arc<Self>, first: &Request, second: &Request) -> Result<(Handle, Result<Handle, Failure>), Failure> {
+    pub async fn two_handles<T>(
+        self: &Arc<Self>,
+        first: &Request,
+        second: &Request,
+        beside: impl AsyncFnOnce(&Handle) -> T,
+    ) -> Result<(Handle, Result<Handle, Failure>, T), Failure> {
         let mut permits = self.turn(&self.handles, 2).await?;
         let permit = permits.split(1).ok_or_else(Failure::unexpected)?;
         let first = self.open_with(permit, first).await?;
-        Ok((first, self.open_with(permits, second).await))
+        let (second, done) = futures::join!(self.open_with(permits, second), beside(&first));
+        Ok((first, second, done))
     }
 
     async fn open_with(self: &Arc<Self>, permit: OwnedSemaphorePermit, request: &Request) -> Result<Handle, Failure> {

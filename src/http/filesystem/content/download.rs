@@ -150,7 +150,7 @@ fn refused(evaluation: Evaluation, version: &FileVersion) -> Result<Response, Pr
 }
 
 fn answer(access: &Access, path: RemotePath, asked: Option<ByteRange>, download: Download) -> Response {
-    let Download { version, range, content } = download;
+    let Download { version, range, content, .. } = download;
     let mut headers = describe(&path, &version, range.end - range.start);
     // An empty file has no range that could be named.
     let status = match asked {
