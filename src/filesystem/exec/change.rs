@@ -189,6 +189,6 @@ mod tests {
     fn a_mode_is_written_so_that_special_bits_are_set_as_given() {
         let path = RemotePath::from_text("/d").unwrap();
         let line = ChangeCommand { seconds: 5, path: &path, what: What::Mode(&FileMode::Bits(0o755)) }.command_line();
-        assert_eq!(line.to_string(), "timeout 5 env LC_ALL=C chmod -- '00755' '/d'");
+        assert_eq!(line.to_string(), "timeout --foreground 5 env LC_ALL=C chmod -- '00755' '/d'");
     }
 }

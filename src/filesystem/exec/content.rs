@@ -190,9 +190,9 @@ mod tests {
         let path = RemotePath::from_text("/f").unwrap();
         let line = |range| Read { seconds: 5, path: &path, range }.command_line().to_string();
         let part = |unit, skip| Part { unit, count: 3, skip };
-        assert_eq!(line(Range::Head(part(ContentUnit::Lines, true))), "timeout 5 env LC_ALL=C head --lines='-3' -- '/f'");
-        assert_eq!(line(Range::Head(part(ContentUnit::Bytes, false))), "timeout 5 env LC_ALL=C head --bytes='3' -- '/f'");
-        assert_eq!(line(Range::Tail(part(ContentUnit::Lines, true))), "timeout 5 env LC_ALL=C tail --lines='+4' -- '/f'");
+        assert_eq!(line(Range::Head(part(ContentUnit::Lines, true))), "timeout --foreground 5 env LC_ALL=C head --lines='-3' -- '/f'");
+        assert_eq!(line(Range::Head(part(ContentUnit::Bytes, false))), "timeout --foreground 5 env LC_ALL=C head --bytes='3' -- '/f'");
+        assert_eq!(line(Range::Tail(part(ContentUnit::Lines, true))), "timeout --foreground 5 env LC_ALL=C tail --lines='+4' -- '/f'");
     }
 
     #[test]

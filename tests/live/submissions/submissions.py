@@ -84,6 +84,14 @@ class Processes:
         return program in [os.path.basename(word) for word in words[:2]] or words[1:3] == ["--argv0", program]
 
     @staticmethod
+    def is_played(pid):
+        """Whether it is the server of the PBS that is played (qsub.sh), which the clients of a real one do not have below them."""
+        try:
+            return b"GOLDCREST_QSUB=" in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False
+
+    @staticmethod
     def parent(pid):
         try:
             return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
@@ -327,8 +335,10 @@ class Submission:
             found = Processes.named(("sh", "dash", "bash"))
         else:
             found = [int(entry) for entry in os.listdir("/proc") if entry not in before and entry.isdigit() and Processes.is_submitting(entry, self.program)]
+            # A script in the place of a program is one process too: it is killed as a whole.
+            found = [pid for pid in found if not Processes.is_submitting(Processes.parent(pid), self.program)]
         servers = set().union(*sessions)
-        return [[pid] for pid in sorted(found) if Processes.is_below(pid, servers)]
+        return [[pid] for pid in sorted(found) if Processes.is_below(pid, servers) and not Processes.is_played(pid)]
 
     def send(self, attempt):
         script = "#!/bin/sh\ntrue\n"
