@@ -64,8 +64,10 @@ impl<'a> Tree<'a> {
             if path.len() < after.len() {
                 mode = match files.stat(principal, &at(root, &path), false).await {
                     Ok(found) if FileType::from_mode(found.mode) == FileType::Directory => found.mode,
+                    // Something else has taken its place, such as a link.
+                    Ok(_) => return Err(FilesystemError::Changed(at(root, &path))),
                     // What was in it is gone: the walk goes on behind it.
-                    Ok(_) | Err(FilesystemError::NotFound(_)) => break,
+                    Err(FilesystemError::NotFound(_)) => break,
                     Err(error) => return Err(error),
                 };
             }
