@@ -275,7 +275,12 @@ impl TransportError {
     /// The error of a second attempt, after a first one that was sent.
     #[must_use]
     pub fn of_second_attempt(self) -> Self {
-        if self.maybe_effected() == Some(true) { self } else { Self::SecondAttempt(Box::new(self)) }
+        match self {
+            Self::Broken { .. } => Self::Broken { sent: true },
+            Self::Unreachable { kind, reason, .. } => Self::Unreachable { kind, reason, sent: true },
+            error if error.maybe_effected() == Some(true) => error,
+            error => Self::SecondAttempt(Box::new(error)),
+        }
     }
 }
 

@@ -51,8 +51,7 @@ pub(super) struct UserLimits {
     followed: UserLimit,
     pub(super) commands: UserLimit,
     pub(super) ready: UserLimit,
-    /// Work that counts as no request of its user, and has no bound here: a task is bounded when it begins, and what is done by share links by
-    /// `linked`.
+    /// Unlimited: tasks and share links have limits of their own.
     pub(super) background: UserLimit,
     /// Transfers of whoever follows the share links of a user.
     linked: UserLimit,
@@ -164,21 +163,30 @@ impl LimitedUser<'_> {
 /// The permit to follow a file, or a task, released when dropped.
 pub(super) struct FollowPermit {
     _followed: UserPermit,
-    _transfer: TransferPermit,
+    /// A followed file is one of the transfers; the state of a task is not.
+    _transfer: Option<TransferPermit>,
 }
 
 impl FollowPermit {
-    /// Takes a permit to follow a file, or a task, for the caller.
+    /// Takes a permit to follow a file for the caller.
     ///
     /// # Errors
     /// If the caller has reached the limit of what is followed, or that of transfers.
-    pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
+    pub(super) fn of_file<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
         let caller = caller.into();
+        Ok(Self { _transfer: Some(TransferPermit::take(caller)?), ..Self::of_task(caller)? })
+    }
+
+    /// Takes a permit to follow a task for the caller.
+    ///
+    /// # Errors
+    /// If the caller has reached the limit of what is followed.
+    pub(super) fn of_task(caller: LimitedUser<'_>) -> Result<Self, ServiceError> {
         let followed = caller.limits.followed.take(caller.username, 1).ok_or_else(|| {
             let message =
                 format!("you follow {MAX_FOLLOWED_PER_USER} files and tasks, the limit of one user: end one of them before another one");
             ServiceError::TooMany(message.into())
         })?;
-        Ok(Self { _followed: followed, _transfer: TransferPermit::take(caller)? })
+        Ok(Self { _followed: followed, _transfer: None })
     }
 }

@@ -218,7 +218,7 @@ impl Links {
         let lease = Leased::take(&self.0.store, name, LEASE_TIME, LEASE_WAIT).await?;
         let lease = lease.ok_or_else(|| StoreError::Unavailable("other requests are working on the same share links".into()))?;
         let outcome = work.await;
-        lease.release().await?;
+        lease.release().await;
         outcome
     }
 

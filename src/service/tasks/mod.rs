@@ -227,7 +227,7 @@ impl Tasks {
         Leased::take(&self.0.store, format!("task/{id}"), self.0.timing.lease, wait).await
     }
 
-    /// Has a task that nobody works on looked at soon.
+    /// Makes an idle task due now.
     ///
     /// # Errors
     /// If the store does not answer, or is full.
@@ -236,7 +236,7 @@ impl Tasks {
         if let Some(task) = self.get(id).await?.filter(|task| !task.state.is_final()) {
             self.put(id, &task, Some(Duration::ZERO)).await?;
         }
-        lease.release().await?;
+        lease.release().await;
         self.0.due.notify_one();
         Ok(())
     }

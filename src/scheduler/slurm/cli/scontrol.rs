@@ -65,9 +65,12 @@ impl RemoteCommand for ShowConfig {
         };
         let name = value("ClusterName")
             .ok_or_else(|| CommandError::Output { program: "scontrol", reason: "the configuration holds no ClusterName".to_owned() })?;
-        // It is written `300 sec`. An unknown value counts as a controller that remembers nothing.
-        let seconds = value("MinJobAge").and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or(0);
-        Ok(ClusterConfig { name: name.to_owned(), min_job_age: Duration::from_secs(seconds) })
+        // It is written `300 sec`. An unknown value counts as a controller that remembers nothing, and 0 means that it forgets nothing.
+        let min_job_age = match value("MinJobAge").and_then(|text| text.split(' ').next()?.parse().ok()) {
+            Some(0) => Duration::MAX,
+            known => Duration::from_secs(known.unwrap_or(0)),
+        };
+        Ok(ClusterConfig { name: name.to_owned(), min_job_age })
     }
 }
 
