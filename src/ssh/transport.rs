@@ -328,3 +328,19 @@ impl Classify for TransportError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_attempt_on_a_broken_connection_is_a_broken_connection_too() {
+        let broken = TransportError::Broken { sent: false }.of_second_attempt();
+        assert!(matches!(broken, TransportError::Broken { sent: true }), "{broken:?}");
+        let reason = || "no pod".to_owned();
+        let away = TransportError::Unreachable { kind: Kind::Unavailable, reason: reason(), sent: false }.of_second_attempt();
+        assert!(matches!(away, TransportError::Unreachable { sent: true, .. }), "{away:?}");
+        let refused = TransportError::Login("ada".to_owned()).of_second_attempt();
+        assert!(matches!(&refused, TransportError::SecondAttempt(_)) && refused.maybe_effected() == Some(true), "{refused:?}");
+    }
+}

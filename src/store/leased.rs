@@ -76,7 +76,7 @@ async fn give_back(store: &dyn Store, name: &str, holder: &str) {
 }
 
 /// Waits, when the process ends and for so long at most, until every [`Leased`] is given back.
-pub async fn settle(store: &dyn Store, limit: Duration) {
+pub async fn wait_for_leases(store: &dyn Store, limit: Duration) {
     let leases = store.leases();
     leases.close();
     if tokio::time::timeout(limit, leases.wait()).await.is_err() {
@@ -114,7 +114,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         drop(take(&store, Duration::ZERO).await.expect("it is free"));
-        settle(&*store, LONG).await;
+        wait_for_leases(&*store, LONG).await;
         assert!(take(&store, Duration::ZERO).await.is_some(), "it was forgotten");
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         let held = take(&store, Duration::ZERO).await.expect("it is free");
-        let mut end = std::pin::pin!(settle(&*store, LONG));
+        let mut end = std::pin::pin!(wait_for_leases(&*store, LONG));
         assert!(futures::poll!(&mut end).is_pending());
         drop(held);
         end.await;

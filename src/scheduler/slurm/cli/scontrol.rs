@@ -157,6 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn a_minimal_age_of_zero_means_that_no_job_is_forgotten() {
+        for (age, memory) in [("0 sec", Duration::MAX), ("0", Duration::MAX), ("300 sec", Duration::from_secs(300)), ("?", Duration::ZERO)]
+        {
+            let stdout = format!("ClusterName = a\nMinJobAge               = {age}\n").into_bytes();
+            let config = ShowConfig.parse(RawOutput { exit: 0, stdout, stderr: Vec::new() }).unwrap();
+            assert_eq!(config.min_job_age, memory, "{age}");
+        }
+    }
+
+    #[test]
     fn no_reservations_are_none() {
         for release in RELEASES {
             assert_eq!(Reservations.parse(recorded(release, "none.scontrol")).unwrap(), Vec::new(), "{release}");
