@@ -217,7 +217,7 @@ impl Site {
         tokio::join!(streaming::settle(gate, SETTLE_TIMEOUT), uploads::settle(gate, SETTLE_TIMEOUT), submissions);
         let left = SETTLE_TIMEOUT.saturating_sub(begun.elapsed()) + REMOVAL_TIMEOUT;
         let removals = join_all(self.members.iter().map(|member| member.cluster.settle(left)));
-        let leases = OptionFuture::from(self.store.as_deref().map(|store| store::settle(store, left)));
+        let leases = OptionFuture::from(self.store.as_deref().map(|store| store::wait_for_leases(store, left)));
         tokio::join!(removals, leases);
     }
 

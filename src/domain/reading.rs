@@ -15,6 +15,7 @@ pub struct Reading<T>(Arc<Inner<T>>);
 #[derive(Debug)]
 struct Inner<T> {
     value: T,
+    asked: Instant,
     taken: Instant,
     fresh_for: Duration,
     via: Option<Backend>,
@@ -34,18 +35,23 @@ pub struct Rendering {
 impl<T> Reading<T> {
     /// An answer that came just now and may be reused for `freshness`.
     pub fn new(value: T, fresh_for: Duration) -> Self {
-        Self::of(value.into(), fresh_for)
+        Self::of(value.into(), Instant::now(), fresh_for)
     }
 
-    /// The same of what a scheduler reported.
-    pub fn of(Reported { value, via, missing }: Reported<T>, fresh_for: Duration) -> Self {
-        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, via, missing, rendering: OnceLock::new() }))
+    /// The same of what a scheduler reported to a query that began at `asked`.
+    pub fn of(Reported { value, via, missing }: Reported<T>, asked: Instant, fresh_for: Duration) -> Self {
+        Self(Arc::new(Inner { value, asked, taken: Instant::now(), fresh_for, via, missing, rendering: OnceLock::new() }))
     }
 
     /// A part of the answer, or a value made of it: it has the time of this one, and lacks what this one lacks, or else `missing`.
     pub fn derive<U>(&self, value: U, missing: Option<&'static str>) -> Reading<U> {
-        let Inner { taken, fresh_for, via, .. } = *self.0;
-        Reading(Arc::new(Inner { value, taken, fresh_for, via, missing: self.0.missing.or(missing), rendering: OnceLock::new() }))
+        let Inner { asked, taken, fresh_for, via, .. } = *self.0;
+        Reading(Arc::new(Inner { value, asked, taken, fresh_for, via, missing: self.0.missing.or(missing), rendering: OnceLock::new() }))
+    }
+
+    /// When the query began: what changed after that may be missing.
+    pub fn asked(&self) -> Instant {
+        self.0.asked
     }
 
     /// When the answer came.

@@ -383,7 +383,7 @@ impl Classify for FilesystemError {
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Partly { .. } | Self::SourceRemains(_) => Some(true),
+            Self::Partly { .. } | Self::SourceRemains(_) | Self::TooSlow { .. } => Some(true),
             _ => self.wrapped().and_then(Classify::maybe_effected),
         }
     }

@@ -110,7 +110,7 @@ impl Inner {
         self.turns.lock().insert(record.id.clone(), record.clone());
         let outcome = self.deliver_queue(record, &stored, &url, queue).await;
         self.turns.lock().remove(&record.id);
-        lease.release().await?;
+        lease.release().await;
         outcome
     }
 

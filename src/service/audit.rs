@@ -1,5 +1,5 @@
-//! The audit trail, under the tracing target `audit`: one line for every attempted change, with the basis of its permission, and
-//! one for every caller who was denied access to a cluster. Granted permissions to read are logged below the level of the trail.
+//! The audit trail, under the tracing target `audit`: one line for every attempted change, with the basis of its permission unless that was
+//! withdrawn before the end of the change, and one for every caller who was denied access to a cluster. Granted permissions to read are logged below the level of the trail.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -100,8 +100,15 @@ pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Res
     }
 }
 
-/// Records the end of a change whose requester has no permission on the cluster any more, or cannot be asked about.
-pub(super) fn ended(requester: &Requester, system: &SystemName, action: Action, object: &str, outcome: ChangeOutcome) {
+/// Records the end of a change whose requester has no permission on the cluster any more, or whose permission could not be checked.
+pub(super) fn ended(
+    requester: &Requester,
+    system: &SystemName,
+    counts: &SystemCounts,
+    (action, outcome): (Action, ChangeOutcome),
+    object: &str,
+) {
+    counts.changed(action, outcome);
     let (user, action, outcome) = (&requester.principal.username, action.name(), outcome.name());
     trail!(requester, system, { action, object, outcome, }, "{action} by {user} on {system}: {outcome}");
 }

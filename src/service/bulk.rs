@@ -73,22 +73,27 @@ pub struct JobFilter {
 ///
 /// # Errors
 /// If the filter is empty or breaks a rule, too many jobs match, or the scheduler does not answer.
-pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
+pub async fn cancel(
+    access: &Access,
+    JobFilter { state, name, partition, account }: JobFilter,
+    deadline: Instant,
+) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
     let mut findings = Findings::default();
     let mut line = |name, value| findings.line(name, value, MAX_TEXT);
-    let (state, partition) = (line("state", filter.state), line("partition", filter.partition));
+    let (state, partition) = (line("state", state), line("partition", partition));
     let is_absent = |value: &Option<String>| value.as_ref().is_none_or(String::is_empty);
-    if state.is_none() && partition.is_none() && is_absent(&filter.name) && is_absent(&filter.account) {
+    if state.is_none() && partition.is_none() && is_absent(&name) && is_absent(&account) {
         findings.add("state", "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`");
     }
     let states: Vec<&str> = state.iter().flat_map(|states| states.split(',')).map(str::trim).collect();
     findings.states("state", access, states.iter().copied());
     findings.into_result()?;
-    let meant = Meant { user: access.principal().username.as_str(), states, partition: partition.as_deref() };
-    let query = JobQuery { name: filter.name, account: filter.account, ..JobQuery::default() };
-    let listed = Instant::now();
+    let filter = Filter { user: access.principal().username.as_str(), states, partition: partition.as_deref() };
+    let query = JobQuery { name, account, ..JobQuery::default() };
     let jobs = jobs::list_anew(access, query).await?;
-    let (matching, others) = meant.split(&jobs);
+    // The query may have begun before this request.
+    let listed = jobs.asked();
+    let (matching, others): (Vec<_>, Vec<_>) = jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| filter.matches(job));
     if matching.len() > MAX_CANCELLATIONS {
         let message =
             format!("{} jobs match, and at most {MAX_CANCELLATIONS} are cancelled at once: use a narrower filter", matching.len());
@@ -96,12 +101,12 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     }
     let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
     let ids: Vec<(JobId, bool)> = ids(&matching, &others).into_iter().map(|id| (id.clone(), has_other_tasks(&id))).collect();
-    let meant = &meant;
+    let filter = &filter;
     let outcomes = stream::iter(ids).map(|(id, has_other_tasks)| async move {
         let work = async {
             match has_other_tasks {
                 true => Err(ServiceError::Conflict(OTHER_TASKS.into())),
-                false => meant.cancel(access, &id, listed).await,
+                false => filter.cancel(access, &id, listed).await,
             }
         };
         let outcome = in_time(deadline, work, || true).await;
@@ -110,29 +115,31 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     Ok(outcomes.buffered(MAX_CONCURRENT).collect().await)
 }
 
-/// The unfinished jobs of one user that a filter means.
-struct Meant<'a> {
+/// The jobs of one user that a filter means.
+struct Filter<'a> {
     user: &'a str,
     states: Vec<&'a str>,
     partition: Option<&'a str>,
 }
 
-impl Meant<'_> {
-    /// The unfinished jobs that are meant, and the others.
-    fn split<'j>(&self, jobs: &'j [Job]) -> (Vec<&'j Job>, Vec<&'j Job>) {
-        jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| {
-            job.user.as_deref().is_none_or(|owner| owner == self.user)
-                && (self.states.is_empty() || self.states.iter().any(|state| job.status.state.eq_ignore_ascii_case(state)))
-                && self.partition.is_none_or(|partition| job.partition == partition)
-        })
+impl Filter<'_> {
+    fn matches(&self, job: &Job) -> bool {
+        job.user.as_deref().is_none_or(|owner| owner == self.user)
+            && (self.states.is_empty() || self.states.iter().any(|state| job.status.state.eq_ignore_ascii_case(state)))
+            && self.partition.is_none_or(|partition| job.partition == partition)
     }
 
     /// Cancels a job that was meant when it was `listed`. Where that is too long ago, the scheduler is asked whether it still is: a job may have
     /// started since.
-    async fn cancel(&self, access: &Access, id: &JobId, listed: Instant) -> Result<(), ServiceError> {
+    async fn cancel(&self, access: &Access, id: &JobId, listed: std::time::Instant) -> Result<(), ServiceError> {
         if listed.elapsed() > MAX_AGE {
-            let job = access.cluster().scheduler()?.job_anew(access.principal(), id).await?;
-            if !self.split(&job).1.is_empty() {
+            let (scheduler, now) = (access.cluster().scheduler()?, std::time::Instant::now());
+            let mut job = scheduler.job_anew(access.principal(), id).await?;
+            if job.asked() < now {
+                // It was under way already. The next one is not, or has begun since.
+                job = scheduler.job_anew(access.principal(), id).await?;
+            }
+            if job.iter().any(|job| job.times.end.is_none() && !self.matches(job)) {
                 return Err(ServiceError::Conflict(CHANGED.into()));
             }
         }

@@ -20,7 +20,7 @@ pub async fn follow(access: &Access, path: &str, from: FollowFrom) -> Result<Upd
     let path = access.path(path).await?;
     let files = access.files().await?;
     let principal = access.principal();
-    let permit = FollowPermit::take(access)?;
+    let permit = FollowPermit::of_file(access)?;
     let happening = files.follow(principal, &path, from).await?;
     let changes = happening.inspect(move |_| _ = &permit);
     Ok(until_expiry(principal, changes.map(|change| change.map(Update::Change).map_err(ServiceError::from)).boxed()))

@@ -85,7 +85,8 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>,
     or_as_last_seen(asked.await, || mirror?.last_list(access.principal()))
 }
 
-/// As [`list`], always from the scheduler itself: for those who change what is listed.
+/// As [`list`], from the scheduler itself: for those who change what is listed. A query that is under way is shared, so that the list may be as old as
+/// [`Reading::asked`] says.
 ///
 /// # Errors
 /// As [`list`].

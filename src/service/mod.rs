@@ -141,7 +141,7 @@ pub enum ServiceError {
 
 impl ServiceError {
     /// Whether the scheduler has no such job, or schedule.
-    pub fn is_not_found(&self) -> bool {
+    pub fn is_unknown_job(&self) -> bool {
         matches!(self, Self::Scheduler(SchedulerError::JobNotFound | SchedulerError::ScheduleNotFound))
     }
 

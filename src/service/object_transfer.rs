@@ -4,17 +4,19 @@
 //! Everything that can be refused is refused before a request to the store; an upload that the store began is aborted if the job is not
 //! submitted. The URLs are secrets of the caller.
 
+use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::domain::Secret;
+use crate::domain::{RemotePath, Secret};
 use crate::error::ErrorChain;
-use crate::filesystem::regular;
+use crate::filesystem::{FilesystemError, regular};
 use crate::transfer::S3;
-use crate::transfer::s3::{self, MultipartUpload, ObjectStore, Side};
+use crate::transfer::s3::{self, MultipartUpload, ObjectStore, PartLayout, Side};
 
 use super::audit::Change;
 use super::contents::find_target;
 use super::counts::Action;
+use super::state::State;
 use super::transfers::{FileTransferRequest, JobContext, NO_SERVICE, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
 
@@ -53,6 +55,17 @@ pub async fn upload(access: &Access, request: FileTransferRequest<'_>) -> Result
     let job_context = JobContext::of(access, request.account)?;
     find_target(access, &target).await?;
 
+    let (state, access) = (access.state().clone(), access.clone());
+    begun_whole(&state, async move { begin_upload(&access, &target, (size, parts), job_context).await }).await
+}
+
+async fn begin_upload(
+    access: &Access,
+    target: &RemotePath,
+    (size, parts): (u64, PartLayout),
+    job_context: JobContext,
+) -> Result<ObjectUpload, ServiceError> {
+    let (store, _) = store(access)?;
     let change = Change::begin(access, Action::TransfersUpload, target.to_text());
     let upload = match store.begin(&access.principal().username, target.file_name()).await {
         Ok(upload) => upload,
@@ -60,7 +73,7 @@ pub async fn upload(access: &Access, request: FileTransferRequest<'_>) -> Result
     };
     let prepare = || {
         let place = s3::JobSettings { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
-        let job = s3::receive(store, &upload, &target, size, place)?;
+        let job = s3::receive(store, &upload, target, size, place)?;
         let urls = (store.part_urls(Side::Public, &upload, parts)?, store.complete_url(Side::Public, &upload)?);
         Ok::<_, ServiceError>((job, urls))
     };
@@ -78,13 +91,24 @@ pub async fn upload(access: &Access, request: FileTransferRequest<'_>) -> Result
 /// If the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
 /// scheduler does not take the job.
 pub async fn download(access: &Access, request: FileTransferRequest<'_>) -> Result<ObjectDownload, ServiceError> {
-    let (store, config) = store(access)?;
+    let (store, _) = store(access)?;
     let source = access.path(request.path).await?;
     let job_context = JobContext::of(access, request.account)?;
     let found = access.files().await?.stat(access.principal(), &source, true).await?;
     regular(&source, found.mode)?;
     let parts = store.parts(found.size).map_err(|error| InvalidRequest::new("path", error.to_string()))?;
 
+    let (state, access) = (access.state().clone(), access.clone());
+    begun_whole(&state, async move { begin_download(&access, &source, parts, job_context).await }).await
+}
+
+async fn begin_download(
+    access: &Access,
+    source: &RemotePath,
+    parts: PartLayout,
+    job_context: JobContext,
+) -> Result<ObjectDownload, ServiceError> {
+    let (store, config) = store(access)?;
     let change = Change::begin(access, Action::TransfersDownload, source.to_text());
     let upload = match store.begin(&access.principal().username, source.file_name()).await {
         Ok(upload) => upload,
@@ -92,7 +116,7 @@ pub async fn download(access: &Access, request: FileTransferRequest<'_>) -> Resu
     };
     let prepare = || {
         let place = s3::JobSettings { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
-        let job = s3::send(store, &upload, &source, parts, &config.multipart, place)?;
+        let job = s3::send(store, &upload, source, parts, &config.multipart, place)?;
         Ok::<_, ServiceError>((job, store.download_url(Side::Public, &upload)?))
     };
     let submitted = match prepare() {
@@ -101,6 +125,15 @@ pub async fn download(access: &Access, request: FileTransferRequest<'_>) -> Resu
     };
     let (job, url) = abort_on_error(store, &upload, submitted).await?;
     Ok(ObjectDownload { job, url })
+}
+
+/// Begins a transfer to its end, also if the request ends before: an upload at the store has its job, or is aborted.
+async fn begun_whole<T: Send + 'static>(
+    state: &State,
+    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let work = state.additions.spawn(work.in_current_span());
+    work.await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
 }
 
 /// The object store of the system, with its configuration.

@@ -26,7 +26,7 @@ use crate::notify::Webhooks;
 pub struct State {
     /// The locks on resumable uploads.
     pub(super) uploads: Arc<UploadLocks>,
-    /// The tasks that add to resumable uploads.
+    /// The work on uploads that goes on without its request: additions to resumable ones, and transfers through an object store that begin.
     pub(super) additions: TaskTracker,
     /// The work under way of each user.
     pub(super) limits: UserLimits,

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::cluster::{Cluster, NO_COMPUTE, NO_FILES};
 use crate::domain::{CompressOptions, Compression, JobDescription, JobId, RemotePath, Username, text_to_bytes};
-use crate::scheduler::CachedScheduler;
 use crate::transfer::{self, Directives, Method, Operation};
 
 use super::audit::Change;
@@ -171,20 +170,19 @@ async fn submit(
 }
 
 /// The prerequisites of a transfer job, checked before anything is done for it.
-pub(super) struct JobContext<'a> {
+pub(super) struct JobContext {
     /// The site's directives.
     pub(super) directives: Directives,
     /// The working directory of the job.
     pub(super) directory: RemotePath,
-    scheduler: &'a CachedScheduler,
 }
 
-impl<'a> JobContext<'a> {
+impl JobContext {
     /// The context for a job of the caller's.
     ///
     /// # Errors
     /// If a required account is missing or the account is invalid, the system runs no transfer jobs, or its scheduler is unhealthy.
-    pub(super) fn of(access: &'a Access, account: Option<&str>) -> Result<Self, ServiceError> {
+    pub(super) fn of(access: &Access, account: Option<&str>) -> Result<Self, ServiceError> {
         let cluster = access.cluster();
         let directory = directory(cluster, &access.principal().username)?;
         if cluster.without_health_check().compute.is_some_and(|scheduler| scheduler.outputs().is_some()) {
@@ -192,7 +190,8 @@ impl<'a> JobContext<'a> {
         }
         let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, account)
             .map_err(|error| InvalidRequest::new("account", error.to_string()))?;
-        Ok(Self { directives, directory, scheduler: cluster.scheduler()? })
+        cluster.scheduler()?;
+        Ok(Self { directives, directory })
     }
 
     /// Submits the job, and ends the change with it.
@@ -200,7 +199,8 @@ impl<'a> JobContext<'a> {
     /// # Errors
     /// If the scheduler does not take the job.
     pub(super) async fn submit(self, access: &Access, job: &JobDescription, change: Change) -> Result<TransferJob, ServiceError> {
-        let id = change.end(self.scheduler.submit(access.principal(), job).await)?.value;
+        let submitted = async { Ok::<_, ServiceError>(access.cluster().scheduler()?.submit(access.principal(), job).await?) };
+        let id = change.end(submitted.await)?.value;
         let log = |name: &Option<String>| self.directory.join(&text_to_bytes(name.as_deref().unwrap_or_default()));
         let (output_log, error_log) = (log(&job.standard_output), log(&job.standard_error));
         Ok(TransferJob { id, output_log, error_log, working_directory: self.directory })

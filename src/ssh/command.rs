@@ -127,4 +127,13 @@ impl Classify for CommandError {
             Self::Exit { .. } | Self::Output { .. } => None,
         }
     }
+
+    /// A command that `timeout` or a signal ended, or that printed what is not understood, may have done its work.
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::Transport(source) => source.maybe_effected(),
+            Self::Exit { exit, .. } => (*exit == 124 || self.signal().is_some()).then_some(true),
+            Self::Output { .. } => Some(true),
+        }
+    }
 }

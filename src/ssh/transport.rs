@@ -275,7 +275,12 @@ impl TransportError {
     /// The error of a second attempt, after a first one that was sent.
     #[must_use]
     pub fn of_second_attempt(self) -> Self {
-        if self.maybe_effected() == Some(true) { self } else { Self::SecondAttempt(Box::new(self)) }
+        match self {
+            Self::Broken { .. } => Self::Broken { sent: true },
+            Self::Unreachable { kind, reason, .. } => Self::Unreachable { kind, reason, sent: true },
+            error if error.maybe_effected() == Some(true) => error,
+            error => Self::SecondAttempt(Box::new(error)),
+        }
     }
 }
 
@@ -321,5 +326,21 @@ impl Classify for TransportError {
             | Self::Saturated(_)
             | Self::Refused(_) => Some(false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_attempt_on_a_broken_connection_is_a_broken_connection_too() {
+        let broken = TransportError::Broken { sent: false }.of_second_attempt();
+        assert!(matches!(broken, TransportError::Broken { sent: true }), "{broken:?}");
+        let reason = || "no pod".to_owned();
+        let away = TransportError::Unreachable { kind: Kind::Unavailable, reason: reason(), sent: false }.of_second_attempt();
+        assert!(matches!(away, TransportError::Unreachable { sent: true, .. }), "{away:?}");
+        let refused = TransportError::Login("ada".to_owned()).of_second_attempt();
+        assert!(matches!(&refused, TransportError::SecondAttempt(_)) && refused.maybe_effected() == Some(true), "{refused:?}");
     }
 }

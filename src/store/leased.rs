@@ -12,7 +12,7 @@ use crate::error::ErrorChain;
 /// The interval between attempts to take a lease that another holder has.
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A lease that this holder has until it ends by itself. Dropped, it is given back in the background.
+/// A held lease; it expires after `time` unless it is renewed. Dropped, it is given back in the background.
 pub struct Leased {
     store: Arc<dyn Store>,
     name: String,
@@ -31,7 +31,7 @@ impl Leased {
     /// If the store does not answer, or is full.
     pub async fn take(store: &Arc<dyn Store>, name: String, time: Duration, wait: Duration) -> Result<Option<Self>, StoreError> {
         let holder = uuid::Uuid::new_v4().simple().to_string();
-        // From before the request for it on: whoever wants it may leave while the store answers.
+        // Built before the request, so that a caller who is dropped while the store answers still gives the lease back.
         let mut lease = Self { store: Arc::clone(store), name, holder, time, is_taken: true, _token: store.leases().token() };
         let last_attempt = Instant::now() + wait;
         while !lease.renew().await? {
@@ -52,14 +52,10 @@ impl Leased {
         self.store.lease(&self.name, &self.holder, self.time).await
     }
 
-    /// Gives it back.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn release(mut self) -> Result<(), StoreError> {
-        self.store.release(&self.name, &self.holder).await?;
+    /// Gives it back. If the store does not answer, the lease ends by itself: what was done under it is done.
+    pub async fn release(mut self) {
+        give_back(&*self.store, &self.name, &self.holder).await;
         self.is_taken = false;
-        Ok(())
     }
 }
 
@@ -69,16 +65,18 @@ impl Drop for Leased {
             return;
         }
         let (store, name, holder) = (Arc::clone(&self.store), std::mem::take(&mut self.name), std::mem::take(&mut self.holder));
-        self.store.leases().spawn(async move {
-            if let Err(error) = store.release(&name, &holder).await {
-                tracing::debug!(lease = name, error = %ErrorChain(&error), "a lease was not given back: it ends by itself");
-            }
-        });
+        self.store.leases().spawn(async move { give_back(&*store, &name, &holder).await });
+    }
+}
+
+async fn give_back(store: &dyn Store, name: &str, holder: &str) {
+    if let Err(error) = store.release(name, holder).await {
+        tracing::debug!(lease = name, error = %ErrorChain(&error), "a lease was not given back: it ends by itself");
     }
 }
 
 /// Waits, when the process ends and for so long at most, until every [`Leased`] is given back.
-pub async fn settle(store: &dyn Store, limit: Duration) {
+pub async fn wait_for_leases(store: &dyn Store, limit: Duration) {
     let leases = store.leases();
     leases.close();
     if tokio::time::timeout(limit, leases.wait()).await.is_err() {
@@ -107,7 +105,7 @@ mod tests {
         let store = store(&folder);
         let first = take(&store, Duration::ZERO).await.expect("it is free");
         assert!(take(&store, Duration::ZERO).await.is_none() && first.renew().await.unwrap());
-        first.release().await.unwrap();
+        first.release().await;
         assert!(take(&store, Duration::ZERO).await.is_some());
     }
 
@@ -116,7 +114,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         drop(take(&store, Duration::ZERO).await.expect("it is free"));
-        settle(&*store, LONG).await;
+        wait_for_leases(&*store, LONG).await;
         assert!(take(&store, Duration::ZERO).await.is_some(), "it was forgotten");
     }
 
@@ -125,7 +123,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         let held = take(&store, Duration::ZERO).await.expect("it is free");
-        let mut end = std::pin::pin!(settle(&*store, LONG));
+        let mut end = std::pin::pin!(wait_for_leases(&*store, LONG));
         assert!(futures::poll!(&mut end).is_pending());
         drop(held);
         end.await;

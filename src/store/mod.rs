@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub use config::{Config, PostgresConfig, SqliteConfig};
 pub use error::{SetupError, StoreError};
-pub use leased::{Leased, settle};
+pub use leased::{Leased, wait_for_leases};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 pub use status::Status;
@@ -46,7 +46,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// If the store does not answer, or is full.
-    async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError>;
+    async fn finish_claim(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError>;
 
     /// Adds entries to the end of a stream, in one step, and returns the sequence number of the last. The oldest entries that `retention` does not
     /// include are removed.
@@ -149,7 +149,7 @@ pub struct Claim {
 /// The outcome of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// The attempt of this number has begun: the caller is to do the work, and to settle it.
+    /// The attempt of this number has begun: the caller is to do the work, and to end it with [`Store::finish_claim`].
     Begun(u32),
     /// The work was done, with this result.
     Done(String),

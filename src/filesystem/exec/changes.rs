@@ -12,7 +12,6 @@ use crate::domain::{Alternative, FileMode, Principal, RemotePath};
 use crate::error::Classify;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{Changes, CompressOptions, Compression, CopyOptions, FilesystemError, SOME_PLACED, SOME_REMOVED};
-use crate::ssh::CommandError;
 
 #[async_trait]
 impl Changes for CommandFiles {
@@ -149,12 +148,7 @@ impl CommandFiles {
         let (files, user, folder) = (self.clone(), principal.clone(), temporary.clone());
         let registered = self.temporaries.add(move || files.clone().discard_folder(user.clone(), folder.clone()));
         let result = command.await;
-        let is_cut = result.as_ref().is_err_and(|error| match error {
-            FilesystemError::Transport(error) => error.maybe_effected() == Some(true),
-            FilesystemError::TooSlow { .. } | FilesystemError::Command(CommandError::Exit { exit: 124 | 128.., .. }) => true,
-            _ => false,
-        });
-        if !is_cut {
+        if !result.as_ref().is_err_and(|error| error.maybe_effected() == Some(true)) {
             registered.placed();
         }
         result.map_err(|error| error.with_shown_path(temporary, target))

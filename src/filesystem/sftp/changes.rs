@@ -50,7 +50,7 @@ impl Changes for Sftp {
         let make = |session: Arc<Session>| async move { change::make_directory(&session, path, Attributes::with_mode(mode)).await };
         self.sessions.run(principal, false, make).await.map_err(|error| error.in_making(path))?;
         // The umask of the server may have taken something away.
-        self.set_directory_mode(principal, path, mode).await
+        self.set_directory_mode(principal, path, mode).await.map_err(|error| error.partly("the directory was made"))
     }
 
     async fn set_directory_mode(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {

@@ -104,7 +104,7 @@ pub(crate) async fn submit_jobs(
     let key = key.of(&request.bytes)?;
     let submissions = request.document.jobs.into_iter().map(Submission::try_from).collect();
     let outcomes = bulk::submit(&access, submissions, key.as_ref(), many::deadline(&api.config)).await?;
-    let results = outcomes.into_iter().map(|outcome| match many::result(outcome, &problem_context) {
+    let results = outcomes.into_iter().map(|outcome| match many::result(outcome, true, &problem_context) {
         Ok(submitted) => JobsBulkResult { status: 201, job_id: Some(submitted.id.into()), repeated: submitted.repeated, error: None },
         Err(not_done) => JobsBulkResult::not_done(None, not_done),
     });
@@ -130,7 +130,7 @@ pub(crate) async fn cancel_jobs(
 ) -> Result<Json<JobsBulkResponse>, Problem> {
     let CancelParameters { state, name, partition, account } = query.0;
     let outcomes = bulk::cancel(&access, JobFilter { state, name, partition, account }, many::deadline(&api.config)).await?;
-    let results = outcomes.into_iter().map(|(id, outcome)| match many::result(outcome, &problem_context) {
+    let results = outcomes.into_iter().map(|(id, outcome)| match many::result(outcome, true, &problem_context) {
         Ok(()) => JobsBulkResult { status: 204, job_id: Some(id.into()), repeated: false, error: None },
         Err(not_done) => JobsBulkResult::not_done(Some(id.into()), not_done),
     });

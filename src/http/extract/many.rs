@@ -24,11 +24,11 @@ pub(crate) fn deadline(config: &Config) -> Instant {
     Instant::now() + Duration::from_secs(config.request_timeout).mul_f32(0.9)
 }
 
-/// The result of the work.
+/// The result of the work; `changes` tells whether it is a change.
 ///
 /// # Errors
 /// If it was not done.
-pub(crate) fn result<T>(outcome: Outcome<T>, problem_context: &ProblemContext) -> Result<T, NotDone> {
+pub(crate) fn result<T>(outcome: Outcome<T>, changes: bool, problem_context: &ProblemContext) -> Result<T, NotDone> {
     let problem = match outcome {
         Outcome::Done(value) => return Ok(value),
         Outcome::Failed(error) => Problem::from(error),
@@ -38,5 +38,6 @@ pub(crate) fn result<T>(outcome: Outcome<T>, problem_context: &ProblemContext) -
         }
         Outcome::Skipped(earlier) => Problem::new(Kind::Conflict, format!("not begun, because operation {earlier} (from 0) failed")),
     };
+    let problem = if changes { problem } else { problem.of_read() };
     Err(NotDone { status: problem.status(), error: problem_context.value(&problem) })
 }

@@ -33,10 +33,11 @@ pub(crate) async fn batch(
 ) -> Result<Json<PostBatchResponse>, Problem> {
     let deadline = many::deadline(&api.config);
     let operations: Vec<Operation> = request.operations.into_iter().map(Operation::from).collect();
-    let changes = operations.iter().any(Operation::changes);
-    let access = if changes { api.gate.admit_further(access, Relation::Write).await? } else { access };
+    let changes: Vec<bool> = operations.iter().map(Operation::changes).collect();
+    let access = if changes.contains(&true) { api.gate.admit_further(access, Relation::Write).await? } else { access };
     let outcomes = batch::run(&access, operations, request.ordered, deadline).await?;
-    let results: Vec<_> = outcomes.into_iter().map(|outcome| BatchResult::new(many::result(outcome, &problem_context))).collect();
+    let results = outcomes.into_iter().zip(changes).map(|(outcome, changes)| many::result(outcome, changes, &problem_context));
+    let results: Vec<_> = results.map(BatchResult::new).collect();
     let failed = results.iter().filter(|result| result.error.is_some()).count();
     Ok(Json(PostBatchResponse { results, failed }))
 }

@@ -51,7 +51,7 @@ pub(super) fn removed(kind: &str, name: &str) -> Json<Value> {
 /// The error of a use case about one object; where that is not there, in the words of Kubernetes.
 pub(super) fn failed(error: ServiceError, kind: &str, name: &str) -> Problem {
     // A text that is no id names nothing.
-    if matches!(error, ServiceError::Invalid(_)) || error.is_not_found() {
+    if matches!(error, ServiceError::Invalid(_)) || error.is_unknown_job() {
         return Problem::new(Kind::NotFound, format!("{kind} \"{name}\" not found"));
     }
     error.into()

@@ -46,9 +46,9 @@ pub(super) async fn of_job(
         // It has none yet; a client that follows the job waits for one.
         Ok(_) if query.stream => output(&access, &name, Some(draining), context).await,
         Ok(_) => Err(no_pods()),
-        Err(error) if error.is_not_found() => match pods::find(&access, &name).await {
+        Err(error) if error.is_unknown_job() => match pods::find(&access, &name).await {
             Ok(pod) => output(&access, pod.job.as_str(), query.stream.then_some(draining), context).await,
-            Err(error) if error.is_not_found() => Err(no_pods()),
+            Err(error) if error.is_unknown_job() => Err(no_pods()),
             Err(error) => Err(error.into()),
         },
         Err(error) => Err(error.into()),

@@ -220,6 +220,12 @@ impl Problem {
         self
     }
 
+    /// The same of work that only reads, whatever the method of the request.
+    pub(crate) fn of_read(mut self) -> Self {
+        self.0.maybe_effected = None;
+        self
+    }
+
     /// The status.
     pub(crate) fn status(&self) -> u16 {
         self.0.answer.status.as_u16()

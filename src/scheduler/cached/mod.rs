@@ -152,7 +152,8 @@ impl CachedScheduler {
         self.jobs.read(self.asked_by(principal), query.clone(), ask).await
     }
 
-    /// As [`CachedScheduler::jobs`], but always from the scheduler itself, for periodic queries. Equal queries meanwhile share the answer.
+    /// As [`CachedScheduler::jobs`], but never an answer that was given before. Equal queries share one that is under way, so that the answer may be
+    /// as old as [`Reading::asked`] says.
     ///
     /// # Errors
     /// The errors of the scheduler.
@@ -161,7 +162,7 @@ impl CachedScheduler {
         self.jobs.renew(self.asked_by(principal), query.clone(), ask).await
     }
 
-    /// As [`CachedScheduler::job`], of the scheduler itself.
+    /// As [`CachedScheduler::job`], in the way of [`CachedScheduler::jobs_anew`].
     ///
     /// # Errors
     /// The errors of the scheduler.

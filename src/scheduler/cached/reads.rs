@@ -5,7 +5,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared as SharedFuture, WeakShared};
@@ -162,8 +162,9 @@ where
                 return Ok(reading);
             }
             counts.asked.fetch_add(1, Ordering::Relaxed);
+            let asked = Instant::now();
             let reported = ask(by, entry.question.arguments.clone()).await?;
-            let reading = Reading::of(reported, *freshness);
+            let reading = Reading::of(reported, asked, *freshness);
             answers.insert(entry.question.clone(), reading.clone()).await;
             Ok(reading)
         };

@@ -28,6 +28,7 @@ const BROKEN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_FAILURES: u32 = 60;
 
 /// Reads the output of jobs.
+#[derive(Clone)]
 pub(super) struct Outputs(pub(super) Arc<Jobs>);
 
 #[async_trait]

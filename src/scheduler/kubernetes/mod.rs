@@ -47,6 +47,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, Secret};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 pub use config::{AccessMode, Config, FilesConfig, Mistake, PodSecurity, Profile, TolerationConfig};
 pub use connection::SetupError;
@@ -76,7 +78,8 @@ use crate::ssh::Transport;
 const NO_REQUEUE: &str = "a Job runs once: submit it again";
 const NO_NEW_LIMIT: &str = "the time limit of a pod is set when the job is submitted";
 
-/// A Kubernetes cluster.
+/// A Kubernetes cluster. Clones share everything that changes.
+#[derive(Clone)]
 pub struct Kubernetes {
     jobs: Arc<Jobs>,
     quotas: Quotas,
@@ -88,6 +91,8 @@ pub struct Kubernetes {
     default_image: Option<String>,
     policy: Policy,
     files: Option<FilesConfig>,
+    /// The submissions under way, which go on without their requests.
+    submissions: TaskTracker,
 }
 
 impl Kubernetes {
@@ -113,6 +118,7 @@ impl Kubernetes {
             profiles,
             has_queues: config.kueue,
             files: config.files.clone(),
+            submissions: TaskTracker::new(),
         })
     }
 
@@ -120,6 +126,20 @@ impl Kubernetes {
     pub fn files(&self) -> Option<Arc<dyn Transport>> {
         let helper = Helper::new(self.files.clone()?, self.policy.run_as_user);
         Some(Arc::new(HelperPods::new(Arc::clone(&self.jobs), helper)))
+    }
+
+    /// Does work that makes several objects, which belong together: it goes on if its request ends.
+    async fn whole<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, SchedulerError>> + Send + 'static,
+    ) -> Result<T, SchedulerError> {
+        let work = self.submissions.spawn(work.in_current_span());
+        work.await.unwrap_or_else(|_| Err(SchedulerError::Unanswered("the submission was broken off".to_owned())))
+    }
+
+    async fn submit_whole(&self, user: &Username, job: &JobDescription, key: Option<&SubmissionKey>) -> Result<Submitted, SchedulerError> {
+        let (this, user, job, key) = (self.clone(), user.clone(), job.clone(), key.cloned());
+        self.whole(async move { this.place(&user, &job, key.as_ref()).await }).await
     }
 
     async fn suspend(&self, user: &Username, id: &JobId, suspend: bool) -> Result<(), SchedulerError> {
@@ -142,7 +162,7 @@ impl Kubernetes {
 #[async_trait]
 impl Scheduler for Kubernetes {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
-        self.place(&principal.username, job, None).await.map(|submitted| submitted.id.into())
+        self.submit_whole(&principal.username, job, None).await.map(|submitted| submitted.id.into())
     }
 
     async fn submit_once(
@@ -151,7 +171,7 @@ impl Scheduler for Kubernetes {
         job: &JobDescription,
         key: &SubmissionKey,
     ) -> Result<Reported<Submitted>, SchedulerError> {
-        self.place(&principal.username, job, Some(key)).await.map(Reported::from)
+        self.submit_whole(&principal.username, job, Some(key)).await.map(Reported::from)
     }
 
     /// Those of the caller, whose namespace is all that a caller sees.
@@ -305,6 +325,11 @@ impl Scheduler for Kubernetes {
 
     fn profiles(&self) -> Option<Vec<JobProfile>> {
         Some(site::profiles(&self.profiles, self.default_image.as_deref()))
+    }
+
+    async fn settle(&self) {
+        self.submissions.close();
+        self.submissions.wait().await;
     }
 
     async fn keep_current(&self, changed: &ChangeListener<'_>) {

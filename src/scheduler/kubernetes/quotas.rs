@@ -18,7 +18,8 @@ use crate::scheduler::SchedulerError;
 const REMEMBERED: Duration = Duration::from_secs(60);
 const MAX_REMEMBERED: u64 = 10_000;
 
-/// The quotas of all namespaces.
+/// The quotas of all namespaces. Clones share them.
+#[derive(Clone)]
 pub(super) struct Quotas(Cache<Arc<str>, Arc<[ResourceQuota]>>);
 
 impl Quotas {

@@ -16,7 +16,30 @@ use crate::scheduler::{SchedulerError, Schedules};
 #[async_trait]
 impl Schedules for Kubernetes {
     async fn create(&self, principal: &Principal, schedule: &ScheduleDescription) -> Result<ScheduleId, SchedulerError> {
+        let (this, user, schedule) = (self.clone(), principal.username.clone(), schedule.clone());
+        self.whole(async move { this.create_schedule(&user, &schedule).await }).await
+    }
+
+    async fn list(&self, principal: &Principal) -> Result<Vec<Schedule>, SchedulerError> {
+        Ok(self.cron_jobs(&principal.username).await?.iter().filter_map(read).collect())
+    }
+
+    async fn get(&self, principal: &Principal, id: &ScheduleId) -> Result<Schedule, SchedulerError> {
+        read(&self.cron_job(&principal.username, id).await?).ok_or(SchedulerError::ScheduleNotFound)
+    }
+
+    async fn remove(&self, principal: &Principal, id: &ScheduleId) -> Result<(), SchedulerError> {
+        self.get(principal, id).await?;
         let (user, connection) = (&principal.username, &self.jobs.connection);
+        let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
+        connection.delete::<CronJob>(Actor::User(user), &namespace, id.as_str()).await.map_err(ApiFailure::of_write)
+    }
+}
+
+impl Kubernetes {
+    /// Makes the CronJob, which owns its Secret, and then that.
+    async fn create_schedule(&self, user: &Username, schedule: &ScheduleDescription) -> Result<ScheduleId, SchedulerError> {
+        let connection = &self.jobs.connection;
         let (request, namespace) = self.ready(user, &schedule.job).await?;
         let name = fresh_name(schedule.name.as_deref().or(schedule.job.name.as_deref()));
         let id = ScheduleId::new(&name).ok_or_else(|| SchedulerError::Rejected(format!("{name} cannot be the id of a schedule")))?;
@@ -38,23 +61,6 @@ impl Schedules for Kubernetes {
         }
     }
 
-    async fn list(&self, principal: &Principal) -> Result<Vec<Schedule>, SchedulerError> {
-        Ok(self.cron_jobs(&principal.username).await?.iter().filter_map(read).collect())
-    }
-
-    async fn get(&self, principal: &Principal, id: &ScheduleId) -> Result<Schedule, SchedulerError> {
-        read(&self.cron_job(&principal.username, id).await?).ok_or(SchedulerError::ScheduleNotFound)
-    }
-
-    async fn remove(&self, principal: &Principal, id: &ScheduleId) -> Result<(), SchedulerError> {
-        self.get(principal, id).await?;
-        let (user, connection) = (&principal.username, &self.jobs.connection);
-        let namespace = self.jobs.tenants.find(connection, user).await?.ok_or(SchedulerError::ScheduleNotFound)?;
-        connection.delete::<CronJob>(Actor::User(user), &namespace, id.as_str()).await.map_err(ApiFailure::of_write)
-    }
-}
-
-impl Kubernetes {
     /// The CronJobs of a user.
     pub(super) async fn cron_jobs(&self, user: &Username) -> Result<Vec<CronJob>, SchedulerError> {
         let connection = &self.jobs.connection;

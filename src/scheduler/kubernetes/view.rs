@@ -25,7 +25,7 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// It as jobs, as [`Observed::to_jobs`](super::state::Observed::to_jobs).
+    /// Converts it to the API's jobs, as [`Observed::to_jobs`](super::state::Observed::to_jobs).
     pub(super) fn to_jobs(&self) -> Vec<Job> {
         let name = self.job.metadata.name.as_deref().unwrap_or_default();
         match self.task_count() {
@@ -142,7 +142,7 @@ impl View<'_> {
         seconds(self.job.metadata.deletion_timestamp.as_ref())
     }
 
-    /// Why Kubernetes would go on trying it although nothing will come of it.
+    /// The reason why it can never run, if any.
     pub(super) fn unrecoverable(&self) -> Option<String> {
         let without_pod = || Some(self.without_pod()).filter(|_| self.pods.is_empty());
         let states = self.pods.iter().map(|pod| pod::state(pod)).chain(without_pod());

@@ -216,7 +216,7 @@ pub(super) trait RecordedSubmission: Sync {
     /// The id that a submitting program printed.
     fn printed(&self, text: &str) -> Option<JobId>;
 
-    /// Looks for the job that carries the tag, submitted after `began` (Unix seconds). It fails unless all sources answered that there are; where
+    /// Looks for the job that carries the tag, submitted after `began` (Unix seconds). It fails if a source cannot be queried; where
     /// these may not know the job any more, it is unsure.
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 

@@ -41,7 +41,7 @@ pub(in crate::scheduler) trait TaggedSubmission: Send + Sync {
     /// Submits the job, once.
     async fn send(&self) -> Result<JobId, SchedulerError>;
 
-    /// Looks for the job, submitted after `began` (Unix seconds). It fails unless all sources answered that there are.
+    /// Looks for the job, submitted after `began` (Unix seconds). It fails if a source cannot be queried.
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 }
 
@@ -173,7 +173,7 @@ impl StoredRecords {
     async fn record_job(&self, name: &str, attempt: u32, id: &JobId) {
         for pause in RECORD_PAUSES {
             sleep(pause).await;
-            match self.store.settle(name, attempt, Some(id.as_str())).await {
+            match self.store.finish_claim(name, attempt, Some(id.as_str())).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(error = %ErrorChain(&error), "the job of a submission could not be recorded in the store"),
             }
@@ -185,7 +185,7 @@ impl StoredRecords {
     /// forgotten.
     async fn forget(&self, name: &str, attempt: u32) {
         if attempt == 1
-            && let Err(error) = self.store.settle(name, attempt, None).await
+            && let Err(error) = self.store.finish_claim(name, attempt, None).await
         {
             tracing::warn!(error = %ErrorChain(&error), "the end of a submission could not be recorded in the store");
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use futures::StreamExt;
@@ -16,8 +17,11 @@ use crate::service::contents::TransferForm;
 use crate::service::uploads::until;
 use crate::service::{Access, ServiceError, counts};
 
-/// How often a file is tried whose copy differs from it, or grew while it was looked at.
-const MAX_TRIES: usize = 3;
+/// How often a file is tried whose copy differs from it.
+const MAX_TRIES: u32 = 3;
+/// How often a growing file is looked at again because more of it has arrived than was known, and the pause before.
+const MAX_LOOKS: u32 = 20;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The two ends of a copy, and what its files share.
 pub(super) struct Ends<'a> {
@@ -87,6 +91,16 @@ struct Content {
     has_failed: Arc<AtomicBool>,
 }
 
+/// The outcome of one try.
+enum Written {
+    /// The file, which has this size, is in its place.
+    Whole(u64),
+    /// It was not equal to its source, and was removed.
+    Unequal,
+    /// More of it has arrived than was known when the try began.
+    Longer,
+}
+
 impl FileCopy<'_> {
     /// Copies the file; its size.
     ///
@@ -99,11 +113,19 @@ impl FileCopy<'_> {
             bytes.complete(self.size);
             return Ok(self.size);
         }
-        for _ in 0..MAX_TRIES {
-            if let Some(size) = self.write_in_parts(&bytes).await? {
-                return Ok(size);
+        let (mut tries, mut looks) = (0, 0);
+        while tries < MAX_TRIES && looks < MAX_LOOKS {
+            match self.write_in_parts(&bytes).await? {
+                Written::Whole(size) => return Ok(size),
+                Written::Unequal => {
+                    tries += 1;
+                    tracing::warn!(task = self.ends.id, from = %self.from, "a copied file was not equal to its source");
+                }
+                Written::Longer => {
+                    looks += 1;
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                }
             }
-            tracing::warn!(task = self.ends.id, from = %self.from, "a copied file was not equal to its source");
         }
         Err(on(self.ends.source)(FilesystemError::Changed(self.from.clone())))
     }
@@ -125,8 +147,8 @@ impl FileCopy<'_> {
         }
     }
 
-    /// Adds what is missing to the growing file, and puts it in its place if it is equal to the source; its size if it was. Else it is removed.
-    async fn write_in_parts(&self, bytes: &Arc<FileBytes>) -> Result<Option<u64>, CopyError> {
+    /// Adds what is missing to the growing file, and puts it in its place if it is equal to the source. Else it is removed.
+    async fn write_in_parts(&self, bytes: &Arc<FileBytes>) -> Result<Written, CopyError> {
         let target = self.ends.target;
         let (files, principal) = (target.files().await.map_err(on(target))?, target.principal());
         let part = part_of(self.ends.id, &self.to);
@@ -142,7 +164,7 @@ impl FileCopy<'_> {
         bytes.resume_at(offset);
         let whole = match self.extend(&part, offset, bytes).await {
             // What was sent before a line was cut has arrived meanwhile.
-            Err(CopyError { error: ServiceError::Filesystem(FilesystemError::Offset(_)), .. }) => return Ok(None),
+            Err(CopyError { error: ServiceError::Filesystem(FilesystemError::Offset(_)), .. }) => return Ok(Written::Longer),
             whole => whole?,
         };
         let is_equal = match &whole {
@@ -151,13 +173,13 @@ impl FileCopy<'_> {
         };
         let Some(Whole { size, mode, .. }) = whole.filter(|_| is_equal) else {
             files.remove(principal, &part).await.map_err(failed)?;
-            return Ok(None);
+            return Ok(Written::Unequal);
         };
         // What its owner could not read would be in the way of the next attempt.
         let options = PlaceOptions { size, expected: self.expected(), mode: Some(mode & 0o777 | 0o400) };
         files.place_part(principal, &part, &self.to, options).await.map_err(failed)?;
         bytes.complete(size);
-        Ok(Some(size))
+        Ok(Written::Whole(size))
     }
 
     /// Adds the rest of the source to a part that has `offset` bytes; what the source then was. None if it is longer than the source.

@@ -202,7 +202,7 @@ pub async fn cancel(gate: &Gate, caller: &Caller, id: &str) -> Result<(), Servic
 pub async fn follow(gate: &Gate, caller: &Caller, id: &str) -> Result<BoxStream<'static, Result<Task, ServiceError>>, ServiceError> {
     let tasks = tasks(gate)?;
     let first = find(&tasks, caller, id).await?;
-    let permit = FollowPermit::take(LimitedUser { limits: &gate.state().limits, username: &caller.principal().username })?;
+    let permit = FollowPermit::of_task(LimitedUser { limits: &gate.state().limits, username: &caller.principal().username })?;
     let end = expiry(caller.principal());
     let (caller, id) = (caller.clone(), id.to_owned());
     let changes = stream::unfold(Some(first.clone()), move |last| {

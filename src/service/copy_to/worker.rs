@@ -33,7 +33,7 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time after which a task is looked at again that waits for a token, in pauses after a first failure.
 const TOKEN_PAUSES: u32 = 3;
 
-/// How long the work waits for the lease of its task, which a request has for a moment.
+/// How long the work waits for the lease of its task, which [`Tasks::hasten`] holds briefly.
 const LEASE_WAIT: Duration = Duration::from_millis(300);
 
 const NO_TOKEN: &str = "the access token of the request has ended, and credentials are only made with a valid one: the copy goes on when you \
@@ -91,8 +91,9 @@ fn report_panic(ended: Result<(), JoinError>) {
 async fn drive(tasks: Tasks, gate: PresentGate, id: String, stop: CancellationToken) {
     let outcome = async {
         if let Some(lease) = tasks.lease(&id, LEASE_WAIT).await? {
-            work(&tasks, &gate, &id, &lease, stop).await?;
-            lease.release().await?;
+            let worked = work(&tasks, &gate, &id, &lease, stop).await;
+            lease.release().await;
+            return worked;
         }
         Ok::<_, StoreError>(())
     };
@@ -102,7 +103,7 @@ async fn drive(tasks: Tasks, gate: PresentGate, id: String, stop: CancellationTo
 }
 
 async fn work(tasks: &Tasks, gate: &PresentGate, id: &str, lease: &Leased, stop: CancellationToken) -> Result<(), StoreError> {
-    // Where it is there, it cannot be understood.
+    // None also for a record that cannot be decoded.
     let Some(task) = tasks.get(id).await? else { return tasks.remove(id).await };
     if task.state.is_final() {
         return tasks.put(id, &task, None).await;
@@ -116,7 +117,12 @@ async fn work(tasks: &Tasks, gate: &PresentGate, id: &str, lease: &Leased, stop:
     attempt.run().await?;
     let Attempt { task, under_way, .. } = attempt;
     drop(under_way);
-    if task.state.is_final() { tasks.forget_if_idle(task.username()).await } else { Ok(()) }
+    if task.state.is_final()
+        && let Err(error) = tasks.forget_if_idle(task.username()).await
+    {
+        tracing::debug!(error = %ErrorChain(&error), "whether a user has other tasks could not be looked up: the tokens are kept for now");
+    }
+    Ok(())
 }
 
 /// Work on a task until it ends, or does not go on for now.
@@ -317,7 +323,7 @@ impl Attempt<'_> {
         let is_old = Timestamp::now().duration_since(self.task.created).unsigned_abs() > MAX_AGE;
         match end {
             End::Lost => {
-                tracing::info!(task = self.id, "another process may have taken a task: it is not worked on here");
+                tracing::info!(task = self.id, "lost the lease of a task: another process continues it");
                 Ok(())
             }
             End::Stopped => self.pause(TaskState::Queued, Duration::ZERO, None).await,
@@ -379,7 +385,9 @@ impl Attempt<'_> {
             }
         } else {
             let outcome = if state == TaskState::Cancelled { ChangeOutcome::Cancelled } else { ChangeOutcome::Failed };
-            audit::ended(&self.task.requester(None), &self.task.target.system, Action::TransfersCopyTo, &object, outcome);
+            let system = &self.task.target.system;
+            let counts = (self.gate)().state().counts(system);
+            audit::ended(&self.task.requester(None), system, &counts, (Action::TransfersCopyTo, outcome), &object);
         }
         tracing::info!(
             task = self.id,

@@ -51,8 +51,7 @@ pub(super) struct UserLimits {
     followed: UserLimit,
     pub(super) commands: UserLimit,
     pub(super) ready: UserLimit,
-    /// Work that counts as no request of its user, and has no bound here: a task is bounded when it begins, and what is done by share links by
-    /// `linked`.
+    /// Unlimited: tasks and share links have limits of their own.
     pub(super) background: UserLimit,
     /// Transfers of whoever follows the share links of a user.
     linked: UserLimit,
@@ -164,21 +163,47 @@ impl LimitedUser<'_> {
 /// The permit to follow a file, or a task, released when dropped.
 pub(super) struct FollowPermit {
     _followed: UserPermit,
-    _transfer: TransferPermit,
+    /// A followed file is one of the transfers; the state of a task is not.
+    _transfer: Option<TransferPermit>,
 }
 
 impl FollowPermit {
-    /// Takes a permit to follow a file, or a task, for the caller.
+    /// Takes a permit to follow a file for the caller.
     ///
     /// # Errors
     /// If the caller has reached the limit of what is followed, or that of transfers.
-    pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
+    pub(super) fn of_file<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
         let caller = caller.into();
+        Ok(Self { _transfer: Some(TransferPermit::take(caller)?), ..Self::of_task(caller)? })
+    }
+
+    /// Takes a permit to follow a task for the caller.
+    ///
+    /// # Errors
+    /// If the caller has reached the limit of what is followed.
+    pub(super) fn of_task(caller: LimitedUser<'_>) -> Result<Self, ServiceError> {
         let followed = caller.limits.followed.take(caller.username, 1).ok_or_else(|| {
             let message =
                 format!("you follow {MAX_FOLLOWED_PER_USER} files and tasks, the limit of one user: end one of them before another one");
             ServiceError::TooMany(message.into())
         })?;
-        Ok(Self { _followed: followed, _transfer: TransferPermit::take(caller)? })
+        Ok(Self { _followed: followed, _transfer: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_is_followed_however_many_transfers_are_under_way_and_a_file_is_not() {
+        let limits = UserLimits::default().with_bounds(UserBounds { transfers: 0, ..UserBounds::default() });
+        let ada = Username::new("ada").unwrap();
+        let caller = LimitedUser { limits: &limits, username: &ada };
+        assert!(FollowPermit::of_file(caller).is_err());
+        let followed: Vec<_> = (0..MAX_FOLLOWED_PER_USER).map(|_| FollowPermit::of_task(caller).unwrap()).collect();
+        assert!(FollowPermit::of_task(caller).is_err());
+        drop(followed);
+        assert!(FollowPermit::of_task(caller).is_ok());
     }
 }

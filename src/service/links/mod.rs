@@ -127,7 +127,8 @@ impl Links {
         &self.0.config
     }
 
-    /// Adds a link; the answer has its signature. None if its user has as many as one may; those that are used up do not count, and give place.
+    /// Adds a link; the answer has its signature. None if its user has as many as one may; those that are used up do not count,
+    /// and are removed when the limit is reached.
     ///
     /// # Errors
     /// If the store does not answer, or is full.
@@ -216,9 +217,11 @@ impl Links {
     /// Works with a lease, which is given back also where the client leaves.
     async fn alone<T>(&self, name: String, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let lease = Leased::take(&self.0.store, name, LEASE_TIME, LEASE_WAIT).await?;
-        let lease = lease.ok_or_else(|| StoreError::Unavailable("other requests are working on the same share links".into()))?;
+        let lease = lease.ok_or_else(|| {
+            StoreError::Unavailable("the share link, or the list of the user's links, is in use by another request: try again".into())
+        })?;
         let outcome = work.await;
-        lease.release().await?;
+        lease.release().await;
         outcome
     }
 

@@ -111,7 +111,7 @@ pub async fn follow(access: &Access, id: &str, stream: LogStream, start: LogStar
         job,
         stream,
     };
-    let permit = || FollowPermit::take(access).map(|permit| Arc::new(permit) as Permit);
+    let permit = || FollowPermit::of_file(access).map(|permit| Arc::new(permit) as Permit);
     let follower = access.state().follows.join(key, offset, principal.expires_at, permit, open).await?;
     Ok(FollowedLog { offset, updates: until_expiry(principal, follower.updates()) })
 }

@@ -1,7 +1,8 @@
 //! The tasks of users: work that goes on after the request that began it, on whichever replica, also after a restart.
 //!
-//! A task is a record in the store whose work is due: the process that takes it has its lease, and is the only one that writes the record. Whoever
-//! cancels a task writes a record of its own beside it. This module keeps the records, and what this process knows of tasks and
+//! A task is a record in the store whose work is due: the process that takes it has its lease, and only the holder of the lease writes the record.
+//! Whoever cancels a task writes a record of its own beside it, and takes the lease for a moment to make an idle task due. A task that has ended is
+//! removed without it. This module keeps the records, and what this process knows of tasks and
 //! their users; it must not know what a task does.
 
 mod record;
@@ -230,7 +231,7 @@ impl Tasks {
         Leased::take(&self.0.store, format!("task/{id}"), self.0.timing.lease, wait).await
     }
 
-    /// Has a task that nobody works on looked at soon.
+    /// Makes an idle task due now.
     ///
     /// # Errors
     /// If the store does not answer, or is full.
@@ -239,7 +240,7 @@ impl Tasks {
         if let Some(task) = self.get(id).await?.filter(|task| !task.state.is_final()) {
             self.put(id, &task, Some(Duration::ZERO)).await?;
         }
-        lease.release().await?;
+        lease.release().await;
         self.0.due.notify_one();
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Store for Postgres {
         Err(StoreError::Unavailable("the claim is taken and released by others at the same time".into()))
     }
 
-    async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError> {
+    async fn finish_claim(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError> {
         self.perform(true, async |connection| {
             match result {
                 Some(result) => {

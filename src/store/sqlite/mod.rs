@@ -69,7 +69,7 @@ impl Store for Sqlite {
         self.perform(move |transaction, now| self::claim(transaction, now, &claim)).await
     }
 
-    async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError> {
+    async fn finish_claim(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError> {
         let (name, result) = (name.to_owned(), result.map(str::to_owned));
         self.perform(move |transaction, _| {
             match result {

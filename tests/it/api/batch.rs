@@ -3,6 +3,7 @@
 use axum::http::Method;
 use goldcrest::domain::{Checksum, FileStat, RemotePath};
 use goldcrest::filesystem::{FilesystemError, Page, Position};
+use goldcrest::ssh::CommandError;
 use serde_json::{Value, json};
 
 use super::doubles::{Reply, Step, regular_file};
@@ -88,6 +89,20 @@ async fn an_ordered_batch_stops_at_the_first_failure_and_another_does_not() {
     assert_eq!(statuses, [200, 400, 404]);
     assert_eq!(body["results"][2]["error"]["message"], "cannot statx '/home/b': No such file or directory");
     assert_eq!(body["results"][2]["error"]["user"], "alice");
+}
+
+#[tokio::test]
+async fn of_the_operations_of_a_batch_only_changes_may_have_happened() {
+    let operations = json!([{"op": "checksum", "path": "/home/a"}, {"op": "rm", "path": "/home/b"}]);
+    let ended = || Reply::FileFails(FilesystemError::Command(CommandError::Exit { exit: 124, stderr: String::new() }));
+    let files = vec![(r#"alice: checksum "/home/a""#, ended()), (r#"alice: remove "/home/b""#, ended())];
+    let api = Api::new(vec![], files);
+    for (operation, effect, retryable) in [(0, Value::Null, true), (1, json!(true), false)] {
+        let body = json!({"operations": [operations[operation]]});
+        let body = api.call(Method::POST, "/filesystem/daint/ops/batch", Some(body)).await.json();
+        let error = &body["results"][0]["error"];
+        assert_eq!((&error["maybeEffected"], &error["retryable"]), (&effect, &json!(retryable)), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ pub enum Reply {
     FileFails(FilesystemError),
     Follow(FollowStream),
     Hangs,
+    After(std::time::Duration, Box<Reply>),
     Estimate(JobEstimate),
     Id(&'static str),
     /// The id of a job that was submitted before.
@@ -94,6 +95,10 @@ impl Script {
     async fn next(&self, call: String) -> Reply {
         match self.0.next(&call) {
             Reply::Hangs => std::future::pending().await,
+            Reply::After(time, reply) => {
+                tokio::time::sleep(time).await;
+                *reply
+            }
             Reply::Panics => panic!("a backend panicked with hunter2"),
             reply => reply,
         }

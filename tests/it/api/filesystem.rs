@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use goldcrest::domain::{Alternative, Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, RemotePath};
 use goldcrest::filesystem::{FilesystemError, Placed};
+use goldcrest::ssh::CommandError;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
@@ -415,4 +416,18 @@ async fn a_form_without_a_proper_file_is_refused() {
     *cut.body_mut() = Body::from("--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhalf of it");
     let answer = Api::new(vec![], vec![]).send(cut).await;
     assert_eq!(answer.status, 400, "{}", answer.everything());
+}
+
+#[tokio::test]
+async fn a_change_that_was_ended_by_force_may_have_happened_and_is_not_to_be_sent_again() {
+    let ended = |exit| Reply::FileFails(FilesystemError::Command(CommandError::Exit { exit, stderr: "stopped".to_owned() }));
+    for (exit, status, effect) in [(124, 408, json!(true)), (137, 500, json!(true)), (2, 500, Value::Null)] {
+        let api = Api::new(vec![], vec![("alice: remove ...", ended(exit))]);
+        let answer = api.call(Method::DELETE, "/filesystem/daint/ops/rm?path=/home/a", None).await;
+        let json = answer.json();
+        assert_eq!((answer.status, &json["maybeEffected"], &json["retryable"]), (status, &effect, &json!(false)), "{json}");
+    }
+    let api = Api::new(vec![], vec![("alice: checksum ...", ended(124))]);
+    let json = api.get("/filesystem/daint/ops/checksum?path=/home/a").await.json();
+    assert_eq!((&json["maybeEffected"], &json["retryable"]), (&Value::Null, &json!(true)), "{json}");
 }

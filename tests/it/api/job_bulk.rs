@@ -1,5 +1,7 @@
 //! Many jobs of one request.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use goldcrest::domain::{Job, JobStatus, JobTimes};
 use goldcrest::scheduler::SchedulerError;
@@ -88,6 +90,25 @@ async fn a_job_that_has_started_since_it_was_listed_is_not_cancelled_as_a_waitin
     assert_eq!(listed["jobs"][0]["status"]["state"], "PENDING");
     let body = api.call(Method::DELETE, "/compute/daint/jobs?state=PENDING", None).await.json();
     assert_eq!(body["results"], json!([]), "{body}");
+}
+
+#[tokio::test]
+async fn a_list_that_was_under_way_before_the_request_is_no_reason_to_cancel_a_job_that_has_started_since() {
+    let late = Reply::After(Duration::from_millis(1500), Box::new(Reply::Jobs(vec![waiting("7", "PENDING")])));
+    let api = Api::new(vec![("alice: jobs ...", late), (r#"alice: job "7""#, Reply::Jobs(vec![waiting("7", "RUNNING")]))], vec![]);
+    let cancel = |state: &str| {
+        let uri = format!("/compute/daint/jobs?state={state}");
+        let api = &api;
+        async move { api.call(Method::DELETE, &uri, None).await.json() }
+    };
+    let joining = async {
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        cancel("PENDING").await
+    };
+    let (first, second) = tokio::join!(cancel("RUNNING"), joining);
+    assert_eq!(first["results"], json!([]), "{first}");
+    assert_eq!((&second["results"][0]["jobId"], &second["results"][0]["status"]), (&json!("7"), &json!(409)), "{second}");
+    assert!(second["results"][0]["error"]["message"].as_str().unwrap().contains("has changed since it was listed"), "{second}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use axum::http::Method;
 use goldcrest::domain::{ClusterHealth, ServiceType};
 use goldcrest::http::TimeLimits;
 use goldcrest::scheduler::SchedulerError;
-use goldcrest::ssh::TransportError;
+use goldcrest::ssh::{CommandError, TransportError};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,10 +29,15 @@ async fn cancel(reply: Reply, token: &str) -> Vec<String> {
 #[tokio::test]
 async fn every_change_leaves_one_line_that_says_who_what_where_and_how_it_ended() {
     let broken = || SchedulerError::Command { operation: "cancel", source: TransportError::Broken { sent: true }.into() };
+    let killed = || {
+        let source = CommandError::Exit { exit: 124, stderr: String::new() };
+        SchedulerError::Command { operation: "cancel", source }
+    };
     for (reply, outcome) in [
         (Reply::Done, "done"),
         (Reply::SchedulerFails(SchedulerError::JobNotFound), "failed"),
         (Reply::SchedulerFails(broken()), "unknown"),
+        (Reply::SchedulerFails(killed()), "unknown"),
     ] {
         let lines = cancel(reply, "token-of-alice").await;
         assert_eq!(lines.len(), 1, "{lines:#?}");

@@ -18,13 +18,14 @@ use goldcrest::transfer::DataTransfer;
 use goldcrest::transfer::s3::ObjectStore;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Source, Step};
 use super::transfer::{Machine, ask};
 use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;
 use crate::support::service::{self, Seen, Service};
+use crate::support::{PATIENCE, wait_for};
 
 const UPLOAD: &str = r#"alice: submit JobDescription { name: Some("IngressFileTransfer"),..."#;
 const DOWNLOAD: &str = r#"alice: submit JobDescription { name: Some("OutgressFileTransfer"),..."#;
@@ -400,4 +401,25 @@ async fn the_store_is_probed_where_the_site_wants_it() {
         let found = health.borrow().services.clone();
         assert_eq!((found.len(), found[0].service, found[0].message.as_deref()), (1, ServiceType::S3, message));
     }
+}
+
+#[tokio::test]
+async fn an_upload_that_the_store_began_is_aborted_though_its_request_has_ended() {
+    let (held, begun) = (Arc::new(Mutex::new(Held::default())), Arc::new(Notify::new()));
+    let notify = Arc::clone(&begun);
+    let reply = move |request: &Seen| {
+        if request.method == Method::POST {
+            notify.notify_one();
+        }
+        answer(&held, request)
+    };
+    let service = Service::start(reply).await;
+    let refused = Reply::SchedulerFails(SchedulerError::Rejected("no".to_owned()));
+    let api = api(&service.url, vec![(UPLOAD, refused)], free(), |_| {});
+    tokio::select! {
+        biased;
+        () = begun.notified() => {}
+        answer = ask(&api, "upload", up("/home/alice/file", 2001)) => panic!("{}", answer.everything()),
+    }
+    wait_for(PATIENCE, || service.seen().iter().any(|seen| seen.method == Method::DELETE)).await;
 }

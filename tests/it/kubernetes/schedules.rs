@@ -1,14 +1,17 @@
 //! Schedules: CronJobs in the caller's namespace.
 
+use std::sync::Arc;
+
 use axum::http::Method;
 use goldcrest::domain::{Overlap, ScheduleDescription, ScheduleId};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::double::{ApiServer, refusal};
 use super::job;
-use crate::support::principal;
 use crate::support::service::Seen;
+use crate::support::{PATIENCE, principal, wait_for};
 
 fn nightly() -> ScheduleDescription {
     ScheduleDescription {
@@ -90,4 +93,33 @@ async fn a_schedule_that_is_refused_leaves_nothing() {
     let error = scheduler.schedules().unwrap().create(&principal("jane"), &nightly()).await.unwrap_err();
     assert!(matches!(&error, SchedulerError::Denied(reason) if reason.contains("limited: secrets=5")), "{error:?}");
     assert!(!server.paths().iter().any(|path| path.contains("/cronjobs/")));
+}
+
+#[tokio::test]
+async fn what_belongs_together_is_made_whole_though_its_request_ends_between() {
+    for owner in ["/cronjobs", "/jobs"] {
+        let made = Arc::new(Notify::new());
+        let notify = Arc::clone(&made);
+        let between = move |seen: &Seen| {
+            if seen.method == Method::POST && seen.uri.path().ends_with(owner) {
+                notify.notify_one();
+            }
+            None
+        };
+        let server = ApiServer::start(between).await;
+        let (scheduler, jane) = (server.scheduler(json!({})), principal("jane"));
+        let request = async {
+            match owner {
+                "/jobs" => drop(scheduler.submit(&jane, &job()).await),
+                _ => drop(scheduler.schedules().unwrap().create(&jane, &nightly()).await),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = made.notified() => {}
+            () = request => panic!("it has ended"),
+        }
+        wait_for(PATIENCE, || server.paths().iter().any(|path| path.contains("/goldcrest-jane/secrets/"))).await;
+        scheduler.settle().await;
+    }
 }

@@ -33,7 +33,7 @@ async fn writes_until_it_is_killed() {
         println!("\nappended {number} {sequence}");
         let name = format!("{stream}-{number}");
         assert_eq!(store.claim(&claimed(&name, 0, LONG)).await.unwrap(), Claimed::Begun(1));
-        store.settle(&name, 1, Some("done")).await.unwrap();
+        store.finish_claim(&name, 1, Some("done")).await.unwrap();
         println!("\nsettled {number} {sequence}");
     }
 }

@@ -120,7 +120,7 @@ async fn of_many_who_claim_a_name_one_begins_and_all_are_told_its_result(Replica
     let waits =
         |outcome: &&Claimed| matches!(outcome, Claimed::UnderWay { holder, remaining } if holder == "here" && *remaining > LONG / 2);
     assert_eq!(outcomes.iter().filter(waits).count(), 19, "{outcomes:?}");
-    one.settle(&name, 1, Some("job 7")).await.unwrap();
+    one.finish_claim(&name, 1, Some("job 7")).await.unwrap();
     for store in [&one, &other] {
         assert_eq!(store.claim(&claimed(&name, 0, LONG)).await.unwrap(), Claimed::Done("job 7".to_owned()));
     }
@@ -141,8 +141,8 @@ async fn an_attempt_without_a_result_is_followed_only_by_who_looked_for_its_effe
     assert_eq!(other.claim(&claimed(&name, 1, LONG)).await.unwrap(), Claimed::Begun(2));
     assert!(matches!(one.claim(&claimed(&name, 1, LONG)).await.unwrap(), Claimed::UnderWay { .. }));
     // The effect of the first is found after all: it stands.
-    one.settle(&name, 1, Some("job 1")).await.unwrap();
-    other.settle(&name, 2, Some("job 2")).await.unwrap();
+    one.finish_claim(&name, 1, Some("job 1")).await.unwrap();
+    other.finish_claim(&name, 2, Some("job 2")).await.unwrap();
     assert_eq!(one.claim(&claimed(&name, 0, LONG)).await.unwrap(), Claimed::Done("job 1".to_owned()));
 }
 
@@ -150,17 +150,17 @@ async fn an_attempt_that_had_no_effect_may_be_made_again_at_once_but_not_one_tha
     let Replicas { one, other, _folder } = replicas;
     let name = name("claim");
     one.claim(&claimed(&name, 0, LONG)).await.unwrap();
-    one.settle(&name, 1, None).await.unwrap();
+    one.finish_claim(&name, 1, None).await.unwrap();
     assert_eq!(other.claim(&claimed(&name, 0, Duration::ZERO)).await.unwrap(), Claimed::Begun(1));
     assert_eq!(one.claim(&claimed(&name, 1, LONG)).await.unwrap(), Claimed::Begun(2));
-    other.settle(&name, 1, None).await.unwrap();
+    other.finish_claim(&name, 1, None).await.unwrap();
     assert!(matches!(other.claim(&claimed(&name, 0, LONG)).await.unwrap(), Claimed::UnderWay { .. }));
 }
 
 async fn a_claim_is_forgotten_after_its_time(Replicas { one, other, _folder }: Replicas) {
     let name = name("claim");
     one.claim(&Claim { ttl: Duration::from_millis(50), ..claimed(&name, 0, LONG) }).await.unwrap();
-    one.settle(&name, 1, Some("job 1")).await.unwrap();
+    one.finish_claim(&name, 1, Some("job 1")).await.unwrap();
     wait_until(PATIENCE, async || other.claim(&claimed(&name, 0, LONG)).await.unwrap() == Claimed::Begun(1)).await;
 }
 

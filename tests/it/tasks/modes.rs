@@ -78,6 +78,22 @@ async fn a_tree_that_may_overwrite_has_the_modes_of_its_source_wherever_its_line
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_whose_permissions_could_not_be_set_is_known_as_the_tasks_own() {
+    let site = Site::new();
+    tree(&site);
+    // The umask of the server takes something away from this one, and the command that gives it back does not reach the cluster.
+    set_mode(&site.from("tree"), 0o777);
+    let wire = Wire::new(|request| matches!(request, Request::Mkdir { .. }), Cut::Away);
+    let process = site.process(Way::sftp(), Way::over(wire.clone()));
+    let address = process.begin(site.request("tree", "tree")).await;
+    process.ends(&address, "waiting").await;
+    assert!(site.to("tree").exists() && site.names("tree").is_empty());
+    wire.is_away.store(false, Ordering::SeqCst);
+    process.ends(&address, "completed").await;
+    assert_eq!((mode(&site.to("tree")), site.names("tree").len()), (0o777, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_sets_a_mode_by_a_name() {
     let site = Site::new();
     tree(&site);

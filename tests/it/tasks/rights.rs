@@ -77,6 +77,11 @@ async fn a_copy_whose_right_to_the_target_is_gone_leaves_its_line_in_the_audit_t
     let withdrawn = Arc::new(Withdrawn(Relation::Write, AtomicBool::new(true)));
     let second = site.process_with(Way::sftp(), Way::sftp(), withdrawn);
     second.ends(&address, "failed").await;
+    let counted = |(cluster, counts): (&goldcrest::cluster::Cluster, &goldcrest::service::SystemCounts)| {
+        let is_end = |change: &goldcrest::service::ChangeCount| (change.action, change.outcome) == ("transfers.copy_to", "failed");
+        (cluster.name().as_str() == "eiger").then(|| counts.changes().filter(is_end).map(|change| change.count).sum::<u64>())
+    };
+    assert_eq!(second.api.gate.system_counts().find_map(counted), Some(1));
     let lines = records.of("audit");
     let object = format!("daint:{} to eiger:{}", site.from("a").display(), site.to("copy").display());
     let end = lines.iter().find(|line| line.contains("action=\"transfers.copy_to\"")).unwrap_or_else(|| panic!("{lines:#?}"));

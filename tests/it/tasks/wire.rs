@@ -19,11 +19,12 @@ const CARRIED_OUT: Duration = Duration::from_millis(300);
 /// Which requests are meant.
 pub type Which = fn(&Request) -> bool;
 
-/// Whether a session is cut before a request arrives, or after it was carried out, without the reply.
+/// Whether a session is cut before a request arrives, or after it was carried out, without the reply; or stays, and nothing else is reached from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     Before,
     After,
+    Away,
     Never,
 }
 
@@ -35,13 +36,13 @@ pub struct Wire {
     /// The number of such requests.
     pub seen: Arc<AtomicUsize>,
     /// Nothing is reached now.
-    pub is_away: AtomicBool,
+    pub is_away: Arc<AtomicBool>,
 }
 
 impl Wire {
     pub fn new(which: Which, cut: Cut) -> Arc<Self> {
         let inner = Local::new(Subsystem::Own);
-        Arc::new(Self { inner, which, cut, seen: Arc::default(), is_away: AtomicBool::new(false) })
+        Arc::new(Self { inner, which, cut, seen: Arc::default(), is_away: Arc::default() })
     }
 
     /// One that cuts nothing.
@@ -55,7 +56,7 @@ impl Wire {
 }
 
 /// Carries a session until one side ends, or it is cut.
-async fn carry(client: DuplexStream, server: ByteStream, which: Which, cut: Cut, seen: Arc<AtomicUsize>) {
+async fn carry(client: DuplexStream, server: ByteStream, (which, cut): (Which, Cut), seen: Arc<AtomicUsize>, is_away: Arc<AtomicBool>) {
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (tokio::io::split(client), tokio::io::split(server));
     let answers = tokio::spawn(async move {
         let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
@@ -67,7 +68,9 @@ async fn carry(client: DuplexStream, server: ByteStream, which: Which, cut: Cut,
             let (id, request) = decode_request(packet).unwrap();
             encode_request(id, &request, &mut out);
             let is_first = which(&request) && seen.fetch_add(1, Ordering::SeqCst) == 0;
-            if is_first && cut != Cut::Never {
+            if is_first && cut == Cut::Away {
+                is_away.store(true, Ordering::SeqCst);
+            } else if is_first && cut != Cut::Never {
                 answers.abort();
                 if cut == Cut::After {
                     to_server.write_all(&out).await.unwrap();
@@ -96,7 +99,7 @@ impl Transport for Wire {
         self.reached()?;
         let server = self.inner.subsystem(by, lane, name).await?;
         let (ours, theirs) = tokio::io::duplex(256 * 1024);
-        tokio::spawn(carry(theirs, server, self.which, self.cut, Arc::clone(&self.seen)));
+        tokio::spawn(carry(theirs, server, (self.which, self.cut), Arc::clone(&self.seen), Arc::clone(&self.is_away)));
         Ok(ByteStream::new(ours))
     }
 

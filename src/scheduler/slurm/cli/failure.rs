@@ -4,13 +4,15 @@ use crate::scheduler::SchedulerError;
 use crate::scheduler::slurm::messages::{Meaning, bounded, meaning, says_accounting_is_off};
 use crate::ssh::CommandError;
 
-/// Exit statuses that are not Slurm's own: `timeout`, and the shell's "cannot execute" and "not found".
-const NOT_SLURMS: [u32; 3] = [124, 126, 127];
+/// Whether Slurm's command itself ended with an error: not `timeout`, not a signal, nor the shell, which could not execute or find it.
+fn is_slurms(error: &CommandError) -> bool {
+    matches!(error, CommandError::Exit { exit, .. } if ![124, 126, 127].contains(exit) && error.signal().is_none())
+}
 
 /// Gives a command's error its meaning, under the name of the operation; for `map_err`.
 pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
     move |error| match &error {
-        CommandError::Exit { exit, stderr } if !NOT_SLURMS.contains(exit) => match meaning(stderr) {
+        CommandError::Exit { stderr, .. } if is_slurms(&error) => match meaning(stderr) {
             Some(Meaning::NotAnswered(text)) => SchedulerError::Unanswered(text.to_owned()),
             Some(Meaning::NotReached(text)) => SchedulerError::Down(text.to_owned()),
             Some(Meaning::NoSuchJob) => SchedulerError::JobNotFound,
@@ -26,8 +28,8 @@ pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> S
 /// Slurm's own words.
 pub(super) fn explain_refusal(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
     move |error| match explain(operation)(error) {
-        SchedulerError::Command { source: CommandError::Exit { exit, stderr }, .. } if !NOT_SLURMS.contains(&exit) => {
-            SchedulerError::Rejected(words(&stderr))
+        SchedulerError::Command { source: ref source @ CommandError::Exit { ref stderr, .. }, .. } if is_slurms(source) => {
+            SchedulerError::Rejected(words(stderr))
         }
         other => other,
     }
@@ -60,6 +62,7 @@ fn error_of_its_own(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Classify;
 
     fn exit(exit: u32, stderr: &str) -> CommandError {
         CommandError::Exit { exit, stderr: stderr.to_owned() }
@@ -101,6 +104,14 @@ mod tests {
     fn a_missing_program_is_no_refusal() {
         let error = explain_refusal("submit")(exit(127, "sh: 1: sbatch: not found"));
         assert!(matches!(error, SchedulerError::Command { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_command_that_was_killed_has_refused_nothing_and_may_have_had_its_effect() {
+        for status in [124, 137, 143] {
+            let error = explain_refusal("cancel")(exit(status, ""));
+            assert!(matches!(error, SchedulerError::Command { .. }) && error.maybe_effected() == Some(true), "{error:?}");
+        }
     }
 
     #[test]
