@@ -35,7 +35,7 @@ pub enum Reply {
     FileFails(FilesystemError),
     Follow(FollowStream),
     Hangs,
-    After(std::time::Duration, Box<Reply>),
+    After(std::time::Duration, Box<Self>),
     Estimate(JobEstimate),
     Id(&'static str),
     /// The id of a job that was submitted before.
