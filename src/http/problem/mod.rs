@@ -502,6 +502,11 @@ mod tests {
     }
 
     #[test]
+    fn a_time_to_wait_is_rounded_up_to_whole_seconds() {
+        assert_eq!([0, 1, 1000, 3001].map(|millis| whole_seconds(Duration::from_millis(millis))), [1, 1, 1, 4]);
+    }
+
+    #[test]
     fn the_wrapped_error_speaks_and_only_causes_of_ours_are_shown() {
         let source = RestError::Timeout(Duration::from_secs(5));
         let store = ObjectStoreError::Unanswered { store: "s3".to_owned(), task: "begin an upload", source };

@@ -88,11 +88,18 @@ pub(super) fn complete_output(access: Access, job: JobId, delay: Duration) -> Bo
     Box::pin(async move {
         let watch = JobWatch::new(&access, &job);
         sleep(delay).await;
-        let mut news = News::open(&access, &job).await;
-        let mut anew = news.as_ref().is_some_and(|news| news.mirror.is_over(&job));
+        let (mut news, mut anew) = (None, false);
         loop {
             if let JobEnd::Ended(at) = watch.query(anew).await {
                 return Instant::now() + watch.transit_time(at);
+            }
+            if news.is_none() {
+                news = News::open(&access, &job).await;
+                if news.as_ref().is_some_and(|news| news.mirror.is_over(&job)) {
+                    // Its end was reported after the answer, or before the news began.
+                    anew = true;
+                    continue;
+                }
             }
             let interval = if news.as_ref().is_some_and(News::is_current) { CHECK_INTERVAL_WITH_EVENTS } else { CHECK_INTERVAL };
             anew = tokio::select! {

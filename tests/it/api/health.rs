@@ -111,10 +111,11 @@ async fn while_a_service_is_unhealthy_it_is_checked_again_soon_and_then_less_and
 #[tokio::test]
 async fn a_refusal_says_when_the_service_is_checked_again() {
     let mut health = unhealthy(ServiceType::Scheduler, None);
-    for (wait, expected) in [(Some(3100), "4"), (Some(0), "1"), (None, "10")] {
-        health.next_check = wait.map(|wait| Instant::now() + Duration::from_millis(wait));
+    for (wait, expected) in [(Some(600), 540..=600), (Some(0), 1..=1), (None, 10..=10)] {
+        health.next_check = wait.map(|wait| Instant::now() + Duration::from_secs(wait));
         let answer = Api::build(Vec::new(), Vec::new(), health.clone(), "", |_| {}).get("/compute/daint/jobs").await;
-        assert_eq!((answer.status, answer.header("retry-after")), (503, Some(expected)), "{wait:?}");
+        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!(answer.status == 503 && expected.contains(&seconds), "{wait:?}: {seconds}");
     }
 }
 

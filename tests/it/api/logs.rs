@@ -41,6 +41,11 @@ fn state(state: &str) -> Step {
     (r#"alice: job "7""#, Reply::Jobs(vec![found]))
 }
 
+/// The list of the mirror.
+fn listed(name: &str) -> Step {
+    ("alice: jobs...", state(name).1)
+}
+
 fn size(size: u64) -> Step {
     (STAT, Reply::Stat(FileStat { mode: 0o100_644, size, ..FileStat::default() }))
 }
@@ -192,7 +197,7 @@ async fn a_file_named_in_the_jobs_directory_is_found_there() {
 #[tokio::test(start_paused = true)]
 async fn following_ends_when_the_job_has_ended_and_the_rest_was_read() {
     let follow = (r#"alice: follow "/home/alice/7.out" Start(4)"#, happening(vec![grown(b"two\n", 8), grown(b"three\n", 14)]));
-    let scheduler = vec![metadata(), state("RUNNING"), state("COMPLETED")];
+    let scheduler = vec![metadata(), state("RUNNING"), listed("RUNNING"), listed("COMPLETED"), state("COMPLETED")];
     let answer = get("?follow=true&offset=4", scheduler, vec![size(8), follow, size(14)]).await;
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b"two\nthree\n"[..]));
     assert_eq!(offsets(&answer), (Some("4"), None));
@@ -203,7 +208,8 @@ async fn following_waits_for_the_file_and_through_a_requeue() {
     let not_yet = || (r#"alice: follow "/home/alice/7.out" Start(0)"#, Reply::FileFails(missing()));
     let changes = vec![grown(b"first try\n", 10), Ok(Followed::Truncated), grown(b"second\n", 7)];
     let files = vec![gone(), not_yet(), not_yet(), (r#"alice: follow "/home/alice/7.out" Start(0)"#, happening(changes)), size(7)];
-    let scheduler = vec![metadata(), state("PENDING"), state("PENDING"), state("REQUEUED"), state("COMPLETED")];
+    let mut scheduler = vec![metadata(), state("PENDING"), state("PENDING")];
+    scheduler.extend([listed("PENDING"), listed("REQUEUED"), listed("COMPLETED"), state("COMPLETED")]);
     let answer = api(scheduler, files).send(events("?follow=true")).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
     let expected = [
@@ -218,9 +224,10 @@ async fn following_waits_for_the_file_and_through_a_requeue() {
 
 #[tokio::test(start_paused = true)]
 async fn a_scheduler_that_does_not_answer_ends_nothing() {
-    let down = || (r#"alice: job "7""#, Reply::SchedulerFails(SchedulerError::Down("no controller".to_owned())));
+    let down = |call| (call, Reply::SchedulerFails(SchedulerError::Down("no controller".to_owned())));
     let follow = ("alice: follow...", happening(vec![grown(b"all\n", 4)]));
-    let answer = get("?follow=true", vec![metadata(), down(), down(), state("FAILED")], vec![size(4), follow, size(4)]).await;
+    let scheduler = vec![metadata(), down(r#"alice: job "7""#), down("alice: jobs..."), listed("FAILED"), state("FAILED")];
+    let answer = get("?follow=true", scheduler, vec![size(4), follow, size(4)]).await;
     assert_eq!(answer.body, b"all\n");
 }
 
