@@ -54,7 +54,7 @@ impl Leased {
 
     /// Gives it back. If the store does not answer, the lease ends by itself: what was done under it is done.
     pub async fn release(mut self) {
-        give_back(&*self.store, &self.name, &self.holder).await;
+        release_quietly(&*self.store, &self.name, &self.holder).await;
         self.is_taken = false;
     }
 }
@@ -65,11 +65,11 @@ impl Drop for Leased {
             return;
         }
         let (store, name, holder) = (Arc::clone(&self.store), std::mem::take(&mut self.name), std::mem::take(&mut self.holder));
-        self.store.leases().spawn(async move { give_back(&*store, &name, &holder).await });
+        self.store.leases().spawn(async move { release_quietly(&*store, &name, &holder).await });
     }
 }
 
-async fn give_back(store: &dyn Store, name: &str, holder: &str) {
+async fn release_quietly(store: &dyn Store, name: &str, holder: &str) {
     if let Err(error) = store.release(name, holder).await {
         tracing::debug!(lease = name, error = %ErrorChain(&error), "a lease was not given back: it ends by itself");
     }

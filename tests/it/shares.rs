@@ -17,7 +17,7 @@ use goldcrest::ssh::LaneKind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::api::doubles::{Relations, Tokens};
+use crate::api::callers::{Relations, Tokens};
 use crate::api::{Answer, Api, request};
 use crate::files::swap::Swapping;
 use crate::files::transport::{Local, Subsystem};
@@ -329,7 +329,7 @@ async fn links_that_are_used_up_are_shown_and_give_place_to_new_ones() {
     for _ in 0..3 {
         site.share("a", json!({})).await;
     }
-    assert_eq!((site.ask(json!({"path": site.path("a")})).await.status, count().await), (429, 3));
+    assert_eq!((site.ask(json!({"path": site.path("a")})).await.status, count().await), (409, 3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

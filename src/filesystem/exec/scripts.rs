@@ -107,7 +107,11 @@ pub fn extend(part: &RemotePath, offset: u64) -> CommandLine {
 }
 
 /// Parameters: file, size.
-const CUT: &str = concat!(r#"[ -f "$1" ] && { "#, is_own!(), r#" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#);
+const CUT: &str = concat!(
+    r#"[ -f "$1" ] && { { "#,
+    is_own!(),
+    r#"; } || { echo "$1: it changed meanwhile" >&2; exit 1; }; truncate --size="$2" /dev/fd/3; } 3>>"$1""#
+);
 
 /// Makes an empty file that must not exist, or cuts one to a size.
 pub struct Resize<'a> {

@@ -197,9 +197,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_is_followed_however_many_transfers_are_under_way_and_a_file_is_not() {
-        let limits = UserLimits::default().with_bounds(UserBounds { transfers: 0, ..UserBounds::default() });
+        let limits = UserLimits::default().with_bounds(UserBounds { transfers: 1, ..UserBounds::default() });
         let ada = Username::new("ada").unwrap();
         let caller = LimitedUser { limits: &limits, username: &ada };
+        let _transfer = TransferPermit::take(caller).unwrap();
         assert!(FollowPermit::of_file(caller).is_err());
         let followed: Vec<_> = (0..MAX_FOLLOWED_PER_USER).map(|_| FollowPermit::of_task(caller).unwrap()).collect();
         assert!(FollowPermit::of_task(caller).is_err());

@@ -9,7 +9,8 @@ use goldcrest::health::Checker;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Source, Step};
+use super::callers::Source;
+use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Step};
 use super::{Api, cluster_config, whole};
 use crate::support::scripted::{ScriptedTransport, prints};
 

@@ -11,8 +11,9 @@ use goldcrest::ssh::TransportError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::callers::Source;
 use super::capabilities::without_ssh;
-use super::doubles::{Reply, Source, Step};
+use super::doubles::{Reply, Step};
 use super::{Api, cluster, unhealthy};
 use crate::support::scripted::{ScriptedTransport, breaks, prints};
 

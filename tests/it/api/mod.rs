@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod batch;
+pub mod callers;
 mod capabilities;
 mod commands;
 mod compute;
@@ -63,7 +64,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::support::scripted::ScriptedTransport;
-use doubles::{Relations, Script, ScriptedFiles, ScriptedScheduler, Source, Step, Tokens};
+use callers::{Relations, Source, Tokens};
+use doubles::{Script, ScriptedFiles, ScriptedScheduler, Step};
 
 /// A cluster named `daint`, for which the scripts stand in.
 pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, health: watch::Receiver<ClusterHealth>) -> Cluster {

@@ -20,7 +20,8 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
-use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Source, Step};
+use super::callers::Source;
+use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Step};
 use super::transfer::{Machine, ask};
 use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;

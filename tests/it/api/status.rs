@@ -14,7 +14,8 @@ use goldcrest::ssh::TransportError;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use super::doubles::{Relations, Reply, Script, ScriptedFiles, ScriptedScheduler, Tokens};
+use super::callers::{Relations, Tokens};
+use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler};
 use super::{Answer, Api, request, whole};
 use crate::support::scripted::ScriptedTransport;
 

@@ -18,7 +18,8 @@ use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transpo
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::doubles::{Relations, Script, ScriptedScheduler, Tokens};
+use super::callers::{Relations, Tokens};
+use super::doubles::{Script, ScriptedScheduler};
 use super::{Answer, Api};
 use crate::files::transport::{Local, OPENSSH, Subsystem, User};
 use crate::support::{PATIENCE, skip, wait_until, was_run_as_nobody};

@@ -33,7 +33,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
-use super::doubles::{Relations, Script, ScriptedFiles, Source, Tokens};
+use super::callers::{Relations, Source, Tokens};
+use super::doubles::{Script, ScriptedFiles};
 use super::metrics::{sample, text};
 use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;

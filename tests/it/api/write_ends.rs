@@ -18,7 +18,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::doubles::{Relations, Script, ScriptedScheduler, Tokens};
+use super::callers::{Relations, Tokens};
+use super::doubles::{Script, ScriptedScheduler};
 use super::{Answer, Api};
 use crate::files::transport::{Local, Subsystem};
 use crate::support::{PATIENCE, wait_for};

@@ -57,7 +57,10 @@ fn lay_link(place: PathBuf, end: PathBuf) -> impl FnOnce() + Send + 'static {
 }
 
 fn take_link_away(place: PathBuf) -> impl FnOnce() + Send + 'static {
-    move || fs::rename(place.with_extension("old"), place).unwrap()
+    move || {
+        fs::remove_file(&place).unwrap();
+        fs::rename(place.with_extension("old"), place).unwrap();
+    }
 }
 
 fn is_open(request: &Request) -> bool {

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::doubles::{Relations, Tokens};
+use crate::api::callers::{Relations, Tokens};
 use crate::api::{Answer, Api, request};
 use crate::files::transport::{Local, Subsystem};
 use crate::support::{PATIENCE, wait_until};

@@ -8,7 +8,7 @@ use goldcrest::service::{Gate, State};
 use serde_json::json;
 
 use super::{COPY_TO, Site, Way, cluster};
-use crate::api::doubles::{Relations, Tokens};
+use crate::api::callers::{Relations, Tokens};
 use crate::api::{Api, request};
 use crate::files::full::SmallDisk;
 use crate::support::skip;

@@ -11,7 +11,7 @@ use goldcrest::domain::{Principal, SystemName};
 
 use super::relay::Relay;
 use super::{COPY_TO, Process, Site, Way, noise};
-use crate::api::doubles::Relations;
+use crate::api::callers::Relations;
 use crate::api::request;
 use crate::support::{PATIENCE, wait_for};
 

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::{permissive, receiver, store};
-use crate::api::doubles::{Relations, Reply, Step, Tokens};
+use crate::api::callers::{Relations, Tokens};
+use crate::api::doubles::{Reply, Step};
 use crate::api::{Api, cluster, request};
 use crate::support::scripted::ScriptedTransport;
 
