@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use goldcrest::filesystem::FileAccess;
 use goldcrest::filesystem::sftp::protocol::Request;
 use serde_json::{Value, json};
 
-use super::wire::{Cut, Wire};
+use super::relay::Relay;
 use super::{Site, Way, noise};
 use crate::files::swap::{Steps, Swapping};
 use crate::files::transport::{Local, Subsystem};
@@ -112,19 +112,19 @@ async fn a_copy_has_the_mode_of_the_file_that_was_read_and_not_that_of_the_listi
 async fn a_copy_does_not_go_on_with_another_source_than_it_began_with() {
     let site = Site::new();
     tree(&site);
-    std::fs::write(site.from("tree/z/g"), noise(1 << 20)).unwrap();
-    let source = Wire::new(|request| matches!(request, Request::Open { path, .. } if path.ends_with(b"/z/g")), Cut::Away);
-    let process = site.process(Way::over(source.clone()), Way::sftp());
+    std::fs::write(site.from("tree/z/g"), noise(16 << 20)).unwrap();
     symlink("tree", site.from("link")).unwrap();
-    let address = process.begin(site.request("link", "copy")).await;
-    process.ends(&address, "waiting").await;
+    let first = site.process(Way::over(Arc::new(Relay::slow())), Way::sftp());
+    let address = first.begin(site.request("link", "copy")).await;
+    first.until(&address, |task| task["progress"]["bytes"].as_u64().unwrap() > 1 << 20).await;
+    first.drain().await;
     std::fs::remove_file(site.from("link")).unwrap();
     symlink("private", site.from("link")).unwrap();
-    source.is_away.store(false, Ordering::SeqCst);
+    let second = site.process(Way::sftp(), Way::sftp());
     // What is below the path that the link led to when the task began is copied, or the task fails.
-    let task = process.until(&address, |task| task["isFinal"] == true).await;
+    let task = second.until(&address, |task| task["isFinal"] == true).await;
     match std::fs::read(site.to("copy/z/g")) {
-        Ok(content) => assert!(content == noise(1 << 20) && task["state"] == "completed", "{task}"),
+        Ok(content) => assert!(content == noise(16 << 20) && task["state"] == "completed", "{task}"),
         Err(_) => assert_nothing_leaked(&site, &task, "/link"),
     }
     assert!(!site.names("copy").contains(&"g".to_owned()), "it is of the other directory");
